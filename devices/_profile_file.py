@@ -1,0 +1,175 @@
+"""Read one profile file and check every key of it, so that a slip is one clear line."""
+
+from __future__ import annotations
+
+import re
+import string
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from devices.errors import ProfileError, did_you_mean
+from devices.profiles import (
+    CAMERA_KINDS,
+    ENGINES,
+    VARIANTS,
+    CameraSettings,
+    Match,
+    Profile,
+)
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # Python 3.10
+    import tomli as tomllib
+
+_PIPELINE_FIELDS = ("index", "width", "height", "fps")
+
+
+def profile_from_toml(path: Path) -> Profile:
+    """The profile that a file describes, named after the file.
+
+    Raises:
+        ProfileError: the file cannot be read, is not TOML, or has an unknown, missing or wrong key.
+    """
+    table = _Table(path, _read_toml(path), _keys(Profile, but="name"))
+    values: dict[str, Any] = {
+        "title": table.text("title"),
+        "match": _match(table.table("match", _keys(Match))),
+        "variants": table.choices("variants", VARIANTS),
+        "engine": table.choices("engine", ENGINES),
+        "threads": table.number("threads", lowest=0, highest=256),
+        "camera": _camera(table.table("camera", _keys(CameraSettings))),
+        "qemu_cpu": table.text("qemu_cpu"),
+        "notes": table.text("notes", default=""),
+    }
+    return Profile(name=path.stem, **values)
+
+
+def _keys(cls: type, but: str = "") -> tuple[str, ...]:
+    """Keys that a table may have: the fields of the class it becomes."""
+    return tuple(each.name for each in fields(cls) if each.name != but)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ProfileError(f"{path}: cannot be read: {exc.strerror or exc}.") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ProfileError(f"{path}: not a TOML file: {exc}.") from exc
+
+
+def _match(table: _Table) -> Match:
+    match = Match(
+        compatible=table.patterns("compatible"),
+        model=table.patterns("model"),
+        architecture=table.texts("architecture", default=()),
+    )
+    if not (match.compatible or match.model or match.architecture):
+        raise table.error("match", "recognises nothing; give compatible, model or architecture")
+    return match
+
+
+def _camera(table: _Table) -> CameraSettings:
+    camera = CameraSettings(
+        kind=table.choice("kind", CAMERA_KINDS),
+        width=table.number("width", lowest=16, highest=16384),
+        height=table.number("height", lowest=16, highest=16384),
+        fps=table.number("fps", lowest=1, highest=1000),
+        pipeline=table.text("pipeline", default=""),
+    )
+    if (camera.kind == "nvargus") != bool(camera.pipeline):
+        raise table.error("pipeline", 'must be there for kind "nvargus", and only for it')
+    _check_pipeline(table, camera.pipeline)
+    return camera
+
+
+def _check_pipeline(table: _Table, pipeline: str) -> None:
+    try:
+        used = {name for _, name, _, _ in string.Formatter().parse(pipeline) if name is not None}
+    except ValueError as exc:
+        raise table.error("pipeline", f"has a bad field: {exc}") from exc
+    for name in sorted(used.difference(_PIPELINE_FIELDS)):
+        raise table.error(
+            "pipeline", f"has unknown field {{{name}}}; it may use {', '.join(_PIPELINE_FIELDS)}"
+        )
+
+
+class _Table:
+    """One table of a profile file, known to have no other keys than those allowed."""
+
+    def __init__(
+        self, path: Path, values: dict[str, Any], keys: tuple[str, ...], prefix: str = ""
+    ) -> None:
+        self._path = path
+        self._values = values
+        self._prefix = prefix
+        for key in values:
+            if key not in keys:
+                hint = did_you_mean(key, keys)
+                raise self.error(key, f"is unknown.{hint} Valid keys: {', '.join(keys)}")
+
+    def error(self, key: str, problem: str) -> ProfileError:
+        name = key if key + "." == self._prefix else self._prefix + key
+        return ProfileError(f"{self._path}: key {name!r} {problem}.")
+
+    def table(self, key: str, keys: tuple[str, ...]) -> _Table:
+        values = self._value(key, dict, "a table")
+        return _Table(self._path, values, keys, f"{self._prefix}{key}.")
+
+    def text(self, key: str, default: str | None = None) -> str:
+        text: str = self._value(key, str, "a string", default)
+        if default is None and not text.strip():
+            raise self.error(key, "is empty; it must be a string with something in it")
+        return text.strip()
+
+    def number(self, key: str, lowest: int, highest: int) -> int:
+        want = f"a whole number from {lowest} to {highest}"
+        number: int = self._value(key, int, want)
+        if not lowest <= number <= highest:
+            raise self.error(key, f"must be {want}; it is {number}")
+        return number
+
+    def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
+        values = self._value(key, list, "a list of strings", default)
+        wrong = [value for value in values if not isinstance(value, str) or not value]
+        if wrong or (default is None and not values):
+            found = f"it holds {wrong[0]!r}" if wrong else "it is empty"
+            raise self.error(key, f"must be a list of strings; {found}")
+        return tuple(values)
+
+    def choice(self, key: str, allowed: tuple[str, ...]) -> str:
+        return self._allowed(key, self.text(key), allowed)
+
+    def choices(self, key: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+        values = tuple(self._allowed(key, value, allowed) for value in self.texts(key))
+        if len(set(values)) != len(values):
+            raise self.error(key, "names the same thing twice")
+        return values
+
+    def patterns(self, key: str) -> tuple[re.Pattern[str], ...]:
+        return tuple(self._pattern(key, text) for text in self.texts(key, default=()))
+
+    def _value(self, key: str, kind: type, want: str, default: Any = None) -> Any:
+        if key not in self._values:
+            if default is not None:
+                return default
+            raise self.error(key, f"is missing; it must be {want}")
+        value = self._values[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise self.error(key, f"must be {want}; it is {value!r}")
+        return value
+
+    def _allowed(self, key: str, value: str, allowed: tuple[str, ...]) -> str:
+        if value not in allowed:
+            hint = did_you_mean(value, allowed)
+            raise self.error(key, f"has unknown {value!r}.{hint} Valid: {', '.join(allowed)}")
+        return value
+
+    def _pattern(self, key: str, text: str) -> re.Pattern[str]:
+        try:
+            return re.compile(text)
+        except (re.error, OverflowError, RecursionError) as exc:
+            raise self.error(key, f"has a bad regular expression {text!r}: {exc}") from exc
