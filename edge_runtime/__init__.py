@@ -1,0 +1,64 @@
+"""edge_runtime: a bundle and a camera in, predictions out. numpy, OpenCV and one engine.
+
+>>> from edge_runtime import Bundle, Classifier, open_source   # doctest: +SKIP
+>>> classifier = Classifier(Bundle.open("pets.bundle"))        # doctest: +SKIP
+>>> for frame in open_source("0"):                             # doctest: +SKIP
+...     print(classifier.classify(frame.bgr).label)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge_runtime.bundle import Bundle
+    from edge_runtime.classifier import Classifier, Prediction
+    from edge_runtime.errors import EdgeproofError
+    from edge_runtime.images import decode_image
+    from edge_runtime.pipeline import Result, Summary, run
+    from edge_runtime.preprocess import Preprocess
+    from edge_runtime.sources import Frame, Source, open_source
+    from edge_runtime.verification import Verification, verify
+
+__all__ = [
+    "Bundle",
+    "Classifier",
+    "EdgeproofError",
+    "Frame",
+    "Prediction",
+    "Preprocess",
+    "Result",
+    "Source",
+    "Summary",
+    "Verification",
+    "decode_image",
+    "open_source",
+    "run",
+    "verify",
+]
+
+# Names come on first use: `edgeproof --help` must not wait for OpenCV.
+_HOME = {
+    "Bundle": "bundle",
+    "Classifier": "classifier",
+    "EdgeproofError": "errors",
+    "Frame": "sources",
+    "Prediction": "classifier",
+    "Preprocess": "preprocess",
+    "Result": "pipeline",
+    "Source": "sources",
+    "Summary": "pipeline",
+    "Verification": "verification",
+    "decode_image": "images",
+    "open_source": "sources",
+    "run": "pipeline",
+    "verify": "verification",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # No module is called as one of these names: its import would shadow the name.
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

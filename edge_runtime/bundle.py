@@ -1,0 +1,158 @@
+"""Opening a bundle: nothing in it is parsed before its hash has been checked."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+import weakref
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.archive import extract_bundle
+from edge_runtime.errors import BundleError, VariantError
+from edge_runtime.files import sha256_file
+from edge_runtime.head import Head
+from edge_runtime.manifest import (
+    MANIFEST_HASH_NAME,
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    FileEntry,
+    Manifest,
+    Variant,
+    parse_manifest,
+)
+from edge_runtime.preprocess import Preprocess
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A trained model in every variant, with its labels, input description and proof.
+
+    Attributes:
+        path: what the user named: a folder or a `.zip`.
+        folder: where the files lie; for a `.zip` a temporary folder that goes with this object.
+    """
+
+    path: Path
+    folder: Path
+    manifest: Manifest
+    _cleanup: Any = field(default=None, repr=False)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Bundle:
+        """Open a bundle folder or `.zip` and check its manifest.
+
+        Model files are checked when they are asked for (`checked_file`), all at once by
+        `check_files`.
+
+        Raises:
+            BundleError: when there is no bundle, it is damaged, unsafe, or of a newer schema.
+        """
+        path = Path(path)
+        if path.is_dir():
+            return cls(path, path, _read_manifest(path, str(path)))
+        if not path.is_file():
+            raise BundleError(f"{path}: no such bundle; `edgeproof convert` makes one.")
+        folder = Path(tempfile.mkdtemp(prefix="edgeproof-"))
+        try:
+            extract_bundle(path, folder)
+            bundle = cls(path, folder, _read_manifest(folder, str(path)))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        finalizer = weakref.finalize(bundle, shutil.rmtree, folder, ignore_errors=True)
+        object.__setattr__(bundle, "_cleanup", finalizer)
+        return bundle
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.manifest.labels
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return self.manifest.preprocess
+
+    @property
+    def head(self) -> Head:
+        return self.manifest.head
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        return self.manifest.variants
+
+    def variant(self, name: str) -> Variant:
+        """The variant of that name, such as `tflite-int8`.
+
+        Raises:
+            VariantError: when the bundle does not hold it.
+        """
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        known = ", ".join(variant.name for variant in self.variants)
+        raise VariantError(f"{self.path}: holds no variant {name!r}; it holds {known}.")
+
+    def checked_file(self, entry: FileEntry) -> Path:
+        """Where a file of the bundle lies, after checking its size and hash.
+
+        Raises:
+            BundleError: when it is missing, of another size or hash, or leads out of the bundle.
+        """
+        file = self.folder / entry.path
+        where = f"{self.path}: {entry.path}"
+        if not file.resolve().is_relative_to(self.folder.resolve()):
+            raise BundleError(f"{where}: is a link that leads out of the bundle; not opened.")
+        if not file.is_file():
+            raise BundleError(f"{where}: is missing; copy the bundle again.")
+        size = file.stat().st_size
+        if size != entry.bytes:
+            raise BundleError(
+                f"{where}: has {size} bytes instead of {entry.bytes}; copy the bundle again."
+            )
+        if sha256_file(file) != entry.sha256:
+            raise BundleError(
+                f"{where}: is damaged or was changed (its SHA-256 differs); copy the bundle again."
+            )
+        return file
+
+    def check_files(self) -> None:
+        """Check every file of the bundle.
+
+        Raises:
+            BundleError: at the first that is missing or changed.
+        """
+        for entry in self.manifest.files:
+            self.checked_file(entry)
+
+
+def manifest_hash_line(manifest_json: bytes) -> str:
+    """The content of `bundle.sha256`; `sha256sum -c bundle.sha256` understands it."""
+    return f"{hashlib.sha256(manifest_json).hexdigest()}  {MANIFEST_NAME}\n"
+
+
+def _read_manifest(folder: Path, name: str) -> Manifest:
+    data = _read_small(folder / MANIFEST_NAME, name)
+    line = _read_small(folder / MANIFEST_HASH_NAME, name)
+    if line != manifest_hash_line(data).encode():
+        raise BundleError(
+            f"{name}: {MANIFEST_NAME} is damaged or was changed (it does not match "
+            f"{MANIFEST_HASH_NAME}); copy the bundle again."
+        )
+    return parse_manifest(data, name=name)
+
+
+def _read_small(file: Path, name: str) -> bytes:
+    try:
+        if file.is_symlink() or not file.is_file():
+            raise BundleError(f"{name}: not a bundle: {file.name} is missing.")
+        if file.stat().st_size > MAX_MANIFEST_BYTES:
+            raise BundleError(f"{name}: {file.name} is larger than any manifest; not opened.")
+        return file.read_bytes()
+    except OSError as exc:
+        raise BundleError(f"{name}: {file.name} cannot be read: {exc.strerror}.") from exc

@@ -1,0 +1,221 @@
+"""`edgeproof run` and `edgeproof verify`: what a device needs."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from edge_runtime.bundle import Bundle
+    from edge_runtime.pipeline import Sink, Summary
+    from edge_runtime.sources import Source
+    from edge_runtime.verification import Verification
+
+BundleArgument = Annotated[
+    Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, or the same as one .zip.")
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option("--threads", min=0, help="0: one for each core.  [default: the profile's]"),
+]
+
+
+def mount(app: typer.Typer) -> None:
+    """Add this package's commands."""
+    app.command("run")(run_command)
+    app.command("verify")(verify_command)
+
+
+def run_command(
+    bundle: BundleArgument,
+    source: Annotated[
+        str,
+        typer.Option(
+            help="Camera index, video file, folder of pictures, or a picture.", metavar="SOURCE"
+        ),
+    ],
+    variant: Annotated[
+        str | None,
+        typer.Option(help="Such as tflite-int8.  [default: the profile's first that runs here]"),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="litert, tflite-runtime or onnxruntime.  [default: the profile's]"),
+    ] = None,
+    threads: ThreadsOption = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="Device profile; `edgeproof devices` lists them.  [default: detected]"),
+    ] = None,
+    jsonl: Annotated[
+        Path | None, typer.Option(help="Write one JSON object a line for each frame.")
+    ] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Write an annotated video (.mp4, .avi, .mkv).")
+    ] = None,
+    display: Annotated[
+        bool, typer.Option("--display", help="Show a window; needs a cv2 with a window system.")
+    ] = False,
+    max_frames: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many frames.  [default: never]")
+    ] = None,
+) -> None:
+    """Answer a camera, a video or pictures with a bundle's model.
+
+    Ctrl-C ends it and prints the summary.
+    """
+    import devices
+    from edge_runtime.classifier import Classifier
+    from edge_runtime.pipeline import Summary, run
+    from edge_runtime.sources import open_source
+
+    chosen = devices.profile(profile) if profile else devices.profile_for(devices.detect())
+    classifier = Classifier(bundle, variant=variant, engine=engine, threads=threads, profile=chosen)
+    engine_used = classifier.engine
+    typer.echo(
+        f"{classifier.bundle.name}: {classifier.variant.name} on {engine_used.name} "
+        f"{engine_used.version}, {engine_used.threads} threads ({chosen.name})"
+    )
+    stop = threading.Event()
+    with _terminate_as_interrupt():
+        frames = open_source(source)
+        try:
+            sinks = _open_sinks(classifier.bundle, frames, jsonl, video, display, stop)
+        except BaseException:
+            frames.close()
+            raise
+        summary = Summary()
+        try:
+            run(classifier, frames, sinks, stop=stop, max_frames=max_frames, summary=summary)
+        finally:
+            _print_summary(summary, [path for path in (jsonl, video) if path])
+    if summary.interrupted:
+        raise typer.Exit(130)
+
+
+def verify_command(
+    bundle: BundleArgument,
+    threads: ThreadsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Check every hash, replay the golden set, and say whether the bundle answers as recorded.
+
+    If it does not, the first stage that differs is named: decode, preprocess, engine or head.
+    """
+    from edge_runtime.bundle import Bundle
+    from edge_runtime.errors import VerificationError
+    from edge_runtime.progress import status_line
+    from edge_runtime.verification import verify
+
+    opened = Bundle.open(bundle)
+    with status_line("verifying") as on_step:
+        result = verify(opened, threads=threads or 0, on_step=on_step)
+    _print_json(opened, result) if as_json else _print_table(opened, result)
+    if (different := result.first_difference) is not None:
+        raise VerificationError(
+            f"{bundle}: differs first at stage {different.stage!r} "
+            f"({different.subject}): {different.detail}."
+        )
+    if not result.passed:
+        raise VerificationError(
+            f"{bundle}: nothing could be replayed: no engine is installed; "
+            "pip install ai-edge-litert"
+        )
+
+
+@contextlib.contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: with everything written and the summary."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _open_sinks(
+    bundle: Bundle,
+    source: Source,
+    jsonl: Path | None,
+    video: Path | None,
+    display: bool,
+    stop: threading.Event,
+) -> list[Sink]:
+    """Open what was asked for; if one fails, those before it are closed again."""
+    from edge_runtime.sinks.terminal import TerminalSink
+
+    with contextlib.ExitStack() as undo:
+        sinks: list[Sink] = []
+
+        def add(sink: Sink) -> None:
+            sinks.append(sink)
+            undo.callback(sink.close)
+
+        if display:
+            from edge_runtime.sinks.window import WindowSink
+
+            add(WindowSink(on_quit=stop.set))
+        if video:
+            from edge_runtime.sinks.video import DEFAULT_FPS, VideoSink
+
+            add(VideoSink(video, fps=source.fps or DEFAULT_FPS))
+        if jsonl:
+            from edge_runtime.sinks.jsonl import JsonLinesSink
+
+            add(JsonLinesSink(jsonl, bundle.labels))
+        add(TerminalSink())
+        undo.pop_all()
+    return sinks
+
+
+def _print_summary(summary: Summary, written: list[Path]) -> None:
+    if not summary.frames:
+        typer.echo("No frame was answered.", err=True)
+        return
+    common = ", ".join(f"{label} {count}" for label, count in summary.labels.most_common(5))
+    typer.echo(
+        f"{summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.0f} fps), "
+        f"median frame age {summary.age_ms_median:.0f} ms, {summary.dropped} dropped: {common}"
+    )
+    for reason in summary.skipped[:10]:
+        typer.echo(f"skipped {reason}", err=True)
+    if len(summary.skipped) > 1:
+        typer.echo(f"skipped {len(summary.skipped)} files in all", err=True)
+    for path in written:
+        if path.exists():
+            typer.echo(f"wrote {path}")
+
+
+def _print_table(bundle: Bundle, result: Verification) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{bundle.name}: the golden set on this machine", title_justify="left")
+    table.add_column("what", no_wrap=True)
+    for column in ("result", "stage", "found"):
+        table.add_column(column, overflow="fold")
+    style = {"same": "green", "differs": "bold red", "skipped": "yellow"}
+    for check in result.checks:
+        status = f"[{style[check.status]}]{check.status}[/]"
+        table.add_row(check.subject, status, check.stage, check.detail)
+    Console().print(table)
+    if result.passed:
+        typer.echo(f"{bundle.path}: answers as recorded ({len(bundle.manifest.files)} files whole)")
+
+
+def _print_json(bundle: Bundle, result: Verification) -> None:
+    import dataclasses
+    import json
+
+    checks = [dataclasses.asdict(check) for check in result.checks]
+    typer.echo(json.dumps({"bundle": str(bundle.path), "passed": result.passed, "checks": checks}))

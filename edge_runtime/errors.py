@@ -1,0 +1,57 @@
+"""What can go wrong on the device, each under the project's one root."""
+
+from devices.errors import EdgeproofError
+
+__all__ = [
+    "BundleError",
+    "EdgeproofError",
+    "EngineError",
+    "EngineMissingError",
+    "ImageError",
+    "SinkError",
+    "SourceError",
+    "StorageError",
+    "TensorError",
+    "VariantError",
+    "VerificationError",
+]
+
+
+class StorageError(EdgeproofError, OSError):
+    """A file or folder could not be written: no space, no permission, already there."""
+
+
+class ImageError(EdgeproofError, ValueError):
+    """A picture cannot be decoded, or an array is not a picture."""
+
+
+class BundleError(EdgeproofError, ValueError):
+    """A bundle is damaged, incomplete, unsafe or of another schema."""
+
+
+class VariantError(EdgeproofError, LookupError):
+    """A bundle has no variant of that name, or none that this machine can run."""
+
+
+class EngineError(EdgeproofError, RuntimeError):
+    """A model file does not load or does not run on its engine."""
+
+
+class EngineMissingError(EngineError):
+    """The package that an engine stands on is not installed."""
+
+
+class TensorError(EdgeproofError, ValueError):
+    """A tensor has another shape or dtype than its model asks for."""
+
+
+class SourceError(EdgeproofError, OSError):
+    """A camera, video or folder of images does not open or ends before its time."""
+
+
+class SinkError(EdgeproofError, OSError):
+    """Predictions cannot be shown or written as asked."""
+
+
+class VerificationError(EdgeproofError):
+    """A bundle does not answer on this machine as it did when it was made."""

@@ -1,0 +1,81 @@
+"""The golden set: real inputs with the tensors that every stage must make of them."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime.errors import BundleError
+
+MAX_TENSOR_BYTES = 512 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class GoldenTensors:
+    """Everything of the golden set but the encoded frames.
+
+    Attributes:
+        frames: what each encoded frame decodes to: uint8, (height, width, 3), BGR.
+        frame_inputs: what `Preprocess` makes of each: uint8, (frames, H, W, 3).
+        inputs: further preprocessed real pictures: uint8, (samples, H, W, 3).
+        reference: the trained model's probabilities for `inputs`: float32, (samples, labels).
+        raw: each variant's output tensor for `inputs`, as it left the engine.
+        probabilities: the same after the head: float32, (samples, labels).
+    """
+
+    frames: tuple[np.ndarray, ...]
+    frame_inputs: np.ndarray
+    inputs: np.ndarray
+    reference: np.ndarray
+    raw: Mapping[str, np.ndarray]
+    probabilities: Mapping[str, np.ndarray]
+
+    def write(self, path: Path) -> None:
+        """Write the tensors as one compressed `.npz`; `path` need not be atomic, a bundle is."""
+        arrays = {f"frame/{i}": frame for i, frame in enumerate(self.frames)}
+        arrays |= {"frame_inputs": self.frame_inputs, "inputs": self.inputs}
+        arrays |= {"reference": self.reference}
+        arrays |= {f"raw/{name}": array for name, array in self.raw.items()}
+        arrays |= {f"probabilities/{name}": array for name, array in self.probabilities.items()}
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def read(cls, path: Path, *, variants: tuple[str, ...]) -> GoldenTensors:
+        """Read what `write` wrote. Nothing is unpickled, and sizes are looked at first.
+
+        Raises:
+            BundleError: when it is not such a file, or lacks a variant's tensors.
+        """
+        arrays = _read_arrays(path)
+        try:
+            count = sum(name.startswith("frame/") for name in arrays)
+            return cls(
+                frames=tuple(arrays[f"frame/{i}"] for i in range(count)),
+                frame_inputs=arrays["frame_inputs"],
+                inputs=arrays["inputs"],
+                reference=arrays["reference"],
+                raw={name: arrays[f"raw/{name}"] for name in variants},
+                probabilities={name: arrays[f"probabilities/{name}"] for name in variants},
+            )
+        except KeyError as exc:
+            raise BundleError(
+                f"{path}: the golden set lacks {exc}; make the bundle again."
+            ) from exc
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        data = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(data)) as packed:
+            if sum(member.file_size for member in packed.infolist()) > MAX_TENSOR_BYTES:
+                raise BundleError(f"{path}: more than {MAX_TENSOR_BYTES >> 20} MiB of tensors.")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as exc:
+        raise BundleError(f"{path}: not a readable golden set: {exc}.") from exc

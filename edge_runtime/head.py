@@ -1,0 +1,47 @@
+"""From a model's output tensor to one probability per label."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from edge_runtime.errors import TensorError
+
+
+class Head(BaseModel):
+    """What the numbers in the output tensor mean.
+
+    Attributes:
+        kind: `softmax`: one probability per label, as they are; `sigmoid`: one number, the
+            probability of the second of two labels.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["softmax", "sigmoid"]
+
+    def output_units(self, num_labels: int) -> int:
+        """How many numbers the model answers for that many labels."""
+        return 1 if self.kind == "sigmoid" else num_labels
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """One probability per label.
+
+        Args:
+            outputs: float32, shape (batch, units), already dequantised.
+
+        Returns:
+            float32, shape (batch, labels).
+
+        Raises:
+            TensorError: when `outputs` is not of that shape.
+        """
+        if outputs.ndim != 2 or (self.kind == "sigmoid" and outputs.shape[1] != 1):
+            want = "(batch, 1)" if self.kind == "sigmoid" else "(batch, labels)"
+            raise TensorError(f"A {self.kind} head takes {want}; got shape {outputs.shape}.")
+        outputs = outputs.astype(np.float32, copy=False)
+        if self.kind == "sigmoid":
+            return np.concatenate([1.0 - outputs, outputs], axis=1)
+        return outputs

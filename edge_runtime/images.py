@@ -1,0 +1,63 @@
+"""Picture files: finding them, and decoding them into frames."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# A picture of a few kilobytes can claim gigabytes of pixels. OpenCV reads its limit at import.
+MAX_PIXELS = 1 << 27
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
+
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+
+from edge_runtime.errors import ImageError  # noqa: E402
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+MAX_FILE_BYTES = 256 << 20
+
+
+def is_image_name(path: Path) -> bool:
+    """Whether the file's name says that it is a picture that edgeproof reads."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def decode_image(path: Path) -> np.ndarray:
+    """Decode a picture file as a camera would give it.
+
+    EXIF orientation is applied; 16-bit, grey, palette and alpha become 8-bit BGR.
+
+    Returns:
+        uint8, shape (height, width, 3), BGR.
+
+    Raises:
+        ImageError: when the file cannot be read, is cut off, or is not a picture.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ImageError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; scale it down.")
+        data = path.read_bytes()
+    except OSError as exc:
+        raise ImageError(f"{path}: cannot be read: {exc.strerror or exc}.") from exc
+    return decode_bytes(data, name=str(path))
+
+
+def decode_bytes(data: bytes, *, name: str) -> np.ndarray:
+    """Decode a picture from memory; `name` is what the error calls it. See `decode_image`."""
+    if not data:
+        raise ImageError(f"{name}: is empty.")
+    try:
+        frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as exc:
+        raise ImageError(f"{name}: not decodable: {_reason(exc)}.") from exc
+    if frame is None:
+        raise ImageError(f"{name}: not a readable picture (damaged, cut off, or of another type).")
+    return frame
+
+
+def _reason(exc: cv2.error) -> str:
+    text = str(getattr(exc, "err", "") or exc).strip().splitlines()[-1]
+    if "MAX_IMAGE" in text or "pixels" in text:
+        return f"more than {MAX_PIXELS:,} pixels"
+    return text

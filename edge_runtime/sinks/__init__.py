@@ -1,0 +1,8 @@
+"""Where results go: the terminal, JSON Lines, an annotated video, a window."""
+
+from edge_runtime.sinks.jsonl import JsonLinesSink
+from edge_runtime.sinks.terminal import TerminalSink
+from edge_runtime.sinks.video import VideoSink
+from edge_runtime.sinks.window import WindowSink
+
+__all__ = ["JsonLinesSink", "TerminalSink", "VideoSink", "WindowSink"]

@@ -1,0 +1,48 @@
+"""A window with the live picture, where OpenCV has a window system."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+import cv2
+
+from edge_runtime.annotate import annotated
+from edge_runtime.errors import SinkError
+from edge_runtime.pipeline import Result
+
+TITLE = "edgeproof (q quits)"
+_NO_WINDOWS = (
+    "--display needs an OpenCV with a window system, and the one installed is headless. Swap it: "
+    "pip uninstall opencv-python-headless, then pip install opencv-python."
+)
+_NO_SCREEN = "--display needs a screen: neither DISPLAY nor WAYLAND_DISPLAY is set here."
+
+
+class WindowSink:
+    """Shows frames with their answers; the key q, or closing the window, ends the run."""
+
+    def __init__(self, on_quit: Callable[[], None]) -> None:
+        """Raises SinkError where no window can be shown."""
+        if not cv2.currentUIFramework():
+            raise SinkError(_NO_WINDOWS)
+        # Without this look, Qt ends the whole process.
+        on_x = sys.platform.startswith("linux")
+        if on_x and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise SinkError(_NO_SCREEN)
+        self._on_quit = on_quit
+        self._shown = False
+
+    def write(self, result: Result) -> None:
+        cv2.imshow(TITLE, annotated(result.frame.bgr, result.prediction, fps=result.fps))
+        key = cv2.waitKey(1) & 0xFF
+        closed = self._shown and cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1
+        self._shown = True
+        if key == ord("q") or closed:
+            self._on_quit()
+
+    def close(self) -> None:
+        if self._shown:
+            cv2.destroyAllWindows()
+            self._shown = False

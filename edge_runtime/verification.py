@@ -1,0 +1,181 @@
+"""Does a bundle answer on this machine as it did when it was made? If not, from which stage on?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.engines import ENGINES, installed_engines, load_engine
+from edge_runtime.errors import BundleError, EdgeproofError
+from edge_runtime.golden import GoldenTensors
+from edge_runtime.images import decode_image
+from edge_runtime.manifest import Variant
+
+Stage = Literal["decode", "preprocess", "engine", "head"]
+Status = Literal["same", "differs", "skipped"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One stage, or one variant on one engine, replayed.
+
+    Attributes:
+        subject: `frames`, or a variant's name with its engine.
+        stage: the first that differs; for `same`, the last that was replayed.
+        max_difference: how far from the recording: levels for frames and inputs, probability for
+            variants; `None` where nothing was compared.
+        detail: in words what was found.
+    """
+
+    subject: str
+    status: Status
+    stage: Stage
+    max_difference: float | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All checks of one bundle on one machine."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def first_difference(self) -> Check | None:
+        """The check that differs at the earliest stage."""
+        order: list[Stage] = ["decode", "preprocess", "engine", "head"]
+        different = [check for check in self.checks if check.status == "differs"]
+        return min(different, key=lambda check: order.index(check.stage), default=None)
+
+    @property
+    def variants_replayed(self) -> int:
+        return sum(c.status != "skipped" and c.stage in ("engine", "head") for c in self.checks)
+
+    @property
+    def passed(self) -> bool:
+        """Nothing differs, and at least one variant was replayed."""
+        return self.first_difference is None and self.variants_replayed > 0
+
+
+def verify(
+    bundle: Bundle, *, threads: int = 0, on_step: Callable[[str], None] = lambda _: None
+) -> Verification:
+    """Replay the golden set. Every hash is checked before anything is parsed.
+
+    Each stage is fed what was recorded, not what the stage before made here, so that one
+    difference is not blamed on the next stage.
+
+    Raises:
+        BundleError: when a file is missing or damaged.
+    """
+    on_step("hashes")
+    bundle.check_files()
+    names = tuple(variant.name for variant in bundle.variants)
+    golden = GoldenTensors.read(bundle.checked_file(bundle.manifest.golden.tensors), variants=names)
+    _require_shapes(bundle, golden)
+    on_step("decode, preprocess")
+    checks = [_check_decoding(bundle, golden), _check_preprocess(bundle, golden)]
+    for variant in bundle.variants:
+        for engine in installed_engines(variant.format):
+            on_step(f"{variant.name} on {engine}")
+            checks.append(_check_variant(bundle, golden, variant, engine, threads))
+        if not installed_engines(variant.format):
+            runs = [name for name, entry in ENGINES.items() if entry.format == variant.format]
+            why = f"no engine installed: {' or '.join(runs)}"
+            checks.append(Check(variant.name, "skipped", "engine", None, why))
+    return Verification(tuple(checks))
+
+
+def _check_decoding(bundle: Bundle, golden: GoldenTensors) -> Check:
+    worst = 0
+    for entry, recorded in zip(bundle.manifest.golden.frames, golden.frames, strict=True):
+        decoded = decode_image(bundle.checked_file(entry))
+        if decoded.shape != recorded.shape:
+            detail = f"{entry.path} decodes to {decoded.shape}, recorded was {recorded.shape}"
+            return Check("frames", "differs", "decode", None, detail)
+        worst = max(worst, _max_levels(decoded, recorded))
+    return _exact("decode", worst, len(golden.frames))
+
+
+def _check_preprocess(bundle: Bundle, golden: GoldenTensors) -> Check:
+    worst = 0
+    for frame, recorded in zip(golden.frames, golden.frame_inputs, strict=True):
+        worst = max(worst, _max_levels(bundle.preprocess(frame), recorded))
+    return _exact("preprocess", worst, len(golden.frames))
+
+
+def _exact(stage: Stage, worst: int, count: int) -> Check:
+    same = worst == 0
+    found = "every byte as recorded" if same else f"off by up to {worst} of 255 levels"
+    return Check("frames", "same" if same else "differs", stage, worst, f"{count} frames, {found}")
+
+
+def _check_variant(
+    bundle: Bundle, golden: GoldenTensors, variant: Variant, engine_name: str, threads: int
+) -> Check:
+    subject = f"{variant.name} on {engine_name}"
+    try:
+        engine = load_engine(engine_name, bundle.checked_file(variant.file), threads=threads)
+        raw = engine.infer(golden.inputs)
+    except BundleError:
+        raise
+    except EdgeproofError as exc:
+        return Check(subject, "differs", "engine", None, f"does not run: {exc}")
+    recorded_raw, recorded = golden.raw[variant.name], golden.probabilities[variant.name]
+    if raw.shape != recorded_raw.shape or raw.dtype != recorded_raw.dtype:
+        detail = (
+            f"answers {raw.dtype}{raw.shape}, recorded {recorded_raw.dtype}{recorded_raw.shape}"
+        )
+        return Check(subject, "differs", "engine", None, detail)
+    head = bundle.head
+    answered = head.probabilities(engine.dequantize(raw))
+    from_recorded = head.probabilities(engine.dequantize(recorded_raw))
+    # The head is arithmetic on a handful of numbers: it differs only when the file's own
+    # quantisation or the manifest's head is not what was recorded.
+    if not _within(from_recorded, recorded, 1e-6):
+        off = _max_difference(from_recorded, recorded)
+        return Check(subject, "differs", "head", off, f"head off by up to {off:.2g}")
+    off = _max_difference(answered, recorded)
+    flips = int((answered.argmax(1) != recorded.argmax(1)).sum())
+    detail = f"{len(recorded)} inputs, off by up to {off:.2g} (allowed {variant.tolerance:.2g})"
+    if flips:
+        detail += f", {flips} other first labels"
+    if _within(answered, recorded, variant.tolerance):
+        return Check(subject, "same", "head", off, detail)
+    return Check(subject, "differs", "engine", off, detail)
+
+
+def _within(answered: np.ndarray, recorded: np.ndarray, tolerance: float) -> bool:
+    # Written so that a NaN on either side fails.
+    return bool(np.isfinite(answered).all() and (np.abs(answered - recorded) <= tolerance).all())
+
+
+def _max_difference(answered: np.ndarray, recorded: np.ndarray) -> float:
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        return float(np.abs(answered - recorded).max(initial=0.0))
+
+
+def _max_levels(made: np.ndarray, recorded: np.ndarray) -> int:
+    return int(np.abs(made.astype(np.int16) - recorded.astype(np.int16)).max(initial=0))
+
+
+def _require_shapes(bundle: Bundle, golden: GoldenTensors) -> None:
+    """The tensors are hashed, but a bundle made by someone else's program may still not fit."""
+    shape = bundle.preprocess.input_shape
+    labels = len(bundle.labels)
+    samples = len(golden.inputs)
+    fits = (
+        len(golden.frames) == len(bundle.manifest.golden.frames) == len(golden.frame_inputs)
+        and all(f.dtype == np.uint8 and f.ndim == 3 and f.shape[2] == 3 for f in golden.frames)
+        and golden.frame_inputs.dtype == golden.inputs.dtype == np.uint8
+        and golden.frame_inputs.shape[1:] == golden.inputs.shape[1:] == shape
+        and golden.reference.shape == (samples, labels)
+        and samples > 0
+        and all(p.shape == (samples, labels) for p in golden.probabilities.values())
+    )
+    if not fits:
+        raise BundleError(f"{bundle.path}: the golden set does not fit the manifest.")
