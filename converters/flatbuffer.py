@@ -1,0 +1,234 @@
+"""Small, exact edits of a TFLite flatbuffer, as a graph of operators and tensors.
+
+Source of the format: TensorFlow's `schema.fbs`, as generated into ai-edge-litert.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+from converters.errors import ConversionError
+
+_OP = schema.BuiltinOperator
+_FILE_IDENTIFIER = b"TFL3"
+_NO_TENSOR = -1
+# `force_align: 16` of Buffer.data in the schema, which Python's object writer leaves out.
+_BUFFER_ALIGNMENT = 16
+
+
+@dataclass(frozen=True)
+class InputAffine:
+    """What a float graph does first with a pixel: `value = pixel * scale + offset`.
+
+    Attributes:
+        tensor: name of the float tensor that holds the value.
+    """
+
+    scale: float
+    offset: float
+    tensor: str
+
+    @property
+    def zero_point(self) -> float:
+        """The pixel level whose value is 0; a whole number when quantisation can be exact."""
+        return -self.offset / self.scale
+
+
+class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:
+        if elemSize * numElems >= _BUFFER_ALIGNMENT:
+            alignment = _BUFFER_ALIGNMENT
+        return super().StartVector(elemSize, numElems, alignment)
+
+
+class TfliteGraph:
+    """One-subgraph TFLite model that can be edited and written again."""
+
+    def __init__(self, model: bytes) -> None:
+        """Raises ConversionError when the model has control flow (several subgraphs)."""
+        self._model: Any = flatbuffer_utils.read_model_from_bytearray(model)
+        for buffer in self._model.buffers:
+            # Quantisers put big buffers behind the flatbuffer, where older runtimes do not look.
+            if buffer.data is not None:
+                buffer.data = np.frombuffer(bytes(buffer.data), np.uint8)
+        if len(self._model.subgraphs) != 1:
+            raise ConversionError("The TFLite graph has control flow; only plain graphs convert.")
+        self._graph: Any = self._model.subgraphs[0]
+
+    def to_bytes(self) -> bytes:
+        """The model as a file's content."""
+        builder = _AlignedBuilder(1 << 20)
+        builder.Finish(self._model.Pack(builder), _FILE_IDENTIFIER)
+        return bytes(builder.Output())
+
+    def operator_names(self) -> list[str]:
+        """The operators in order, such as `CONV_2D`."""
+        names = {code: name for name, code in vars(_OP).items() if not name.startswith("_")}
+        return [names[self._code(operator)] for operator in self._graph.operators]
+
+    def tensor_dtypes(self) -> dict[str, str]:
+        """Every tensor's type by its name, such as `INT8`."""
+        names = {code: name for name, code in vars(schema.TensorType).items() if name[0] != "_"}
+        return {t.name.decode(): names[t.type] for t in self._graph.tensors}
+
+    def rename_io(self, input_name: str, output_name: str) -> None:
+        """Give the input and output tensors, and the signature's arguments, plain names."""
+        graph = self._graph
+        graph.tensors[graph.inputs[0]].name = input_name.encode()
+        graph.tensors[graph.outputs[0]].name = output_name.encode()
+        for signature in self._model.signatureDefs or []:
+            signature.inputs[0].name = input_name.encode()
+            signature.outputs[0].name = output_name.encode()
+
+    def fold_reshapes(self) -> None:
+        """Replace shapes that are computed from the batch size by constants such as (-1, 4608).
+
+        Keras' Flatten computes its target shape at run time (SHAPE, STRIDED_SLICE, PACK); the
+        result is then a dynamic tensor, which neither XNNPACK nor a microcontroller takes.
+        """
+        for operator in self._graph.operators:
+            if self._code(operator) != _OP.RESHAPE:
+                continue
+            signature = self._graph.tensors[operator.outputs[0]].shapeSignature
+            if signature is not None and list(signature).count(-1) == 1:
+                shape = self._add_constant(np.asarray(signature, np.int32))
+                operator.inputs = [operator.inputs[0], shape]
+                # The same shape lives in the operator's options; the two must agree.
+                operator.builtinOptions = None
+                operator.builtinOptionsType = schema.BuiltinOptions.NONE
+        self._drop_dead_operators()
+
+    def cut_input_affine(self) -> InputAffine:
+        """Remove the cast and the scaling of pixels; their float result becomes the input.
+
+        Raises:
+            ConversionError: when the graph does not begin with a cast of uint8 pixels, or scales
+                channels differently.
+        """
+        graph = self._graph
+        value, scale, offset, cut = graph.inputs[0], 1.0, 0.0, []
+        while (operator := self._only_user(value)) is not None:
+            code = self._code(operator)
+            if code == _OP.CAST:
+                pass
+            elif code in (_OP.MUL, _OP.ADD, _OP.SUB) and value == operator.inputs[0]:
+                constant = self._scalar(operator.inputs[1])
+                if constant is None:
+                    break
+                if code == _OP.MUL:
+                    scale, offset = scale * constant, offset * constant
+                else:
+                    offset += constant if code == _OP.ADD else -constant
+            else:
+                break
+            cut.append(operator)
+            value = operator.outputs[0]
+        if not cut or graph.tensors[value].type != schema.TensorType.FLOAT32 or scale <= 0:
+            raise ConversionError("The TFLite graph does not begin with scaling of uint8 pixels.")
+        graph.operators = [o for o in graph.operators if not any(o is c for c in cut)]
+        self._set_input(value)
+        return InputAffine(scale, offset, graph.tensors[graph.inputs[0]].name.decode())
+
+    def prepend_uint8_input(self, name: str) -> None:
+        """Let an int8 graph take uint8: one QUANTIZE operator that moves the zero point by 128.
+
+        The step and so every one of the 256 levels stay what they are.
+        """
+        graph = self._graph
+        old = graph.inputs[0]
+        inner = graph.tensors[old]
+        outer = schema.TensorT()
+        outer.name = name.encode()
+        outer.shape, outer.shapeSignature = inner.shape, inner.shapeSignature
+        outer.type = schema.TensorType.UINT8
+        outer.quantization = schema.QuantizationParametersT()
+        outer.quantization.scale = list(inner.quantization.scale)
+        outer.quantization.zeroPoint = [zero + 128 for zero in inner.quantization.zeroPoint]
+        graph.tensors.append(outer)
+        quantize = schema.OperatorT()
+        quantize.opcodeIndex = self._operator_code(_OP.QUANTIZE)
+        quantize.inputs, quantize.outputs = [len(graph.tensors) - 1], [old]
+        graph.operators.insert(0, quantize)
+        self._set_input(len(graph.tensors) - 1)
+
+    def _set_input(self, tensor: int) -> None:
+        old = self._graph.inputs[0]
+        self._graph.inputs = [tensor]
+        for signature in self._model.signatureDefs or []:
+            for entry in signature.inputs:
+                if entry.tensorIndex == old:
+                    entry.tensorIndex = tensor
+        self._drop_unused_tensors()
+
+    def _code(self, operator: Any) -> int:
+        code = self._model.operatorCodes[operator.opcodeIndex]
+        # Older files have the small codes in the deprecated field only.
+        return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+    def _operator_code(self, builtin: int) -> int:
+        """Index of the operator code; added when the model has not used it before."""
+        for index, code in enumerate(self._model.operatorCodes):
+            if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin:
+                return index
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = builtin
+        code.version = 2  # QUANTIZE between integer types
+        self._model.operatorCodes.append(code)
+        return len(self._model.operatorCodes) - 1
+
+    def _only_user(self, tensor: int) -> Any | None:
+        users = [o for o in self._graph.operators if tensor in list(o.inputs)]
+        return users[0] if len(users) == 1 else None
+
+    def _scalar(self, tensor: int) -> float | None:
+        """The one number a constant float tensor holds, also when repeated; else None."""
+        data = self._model.buffers[self._graph.tensors[tensor].buffer].data
+        if data is None or self._graph.tensors[tensor].type != schema.TensorType.FLOAT32:
+            return None
+        values = np.unique(np.frombuffer(bytes(data), np.float32))
+        return float(values[0]) if len(values) == 1 else None
+
+    def _add_constant(self, values: np.ndarray) -> int:
+        tensor = schema.TensorT()
+        tensor.name = f"shape_{len(self._graph.tensors)}".encode()
+        tensor.shape = list(values.shape)
+        tensor.type = schema.TensorType.INT32
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+        self._model.buffers.append(buffer)
+        tensor.buffer = len(self._model.buffers) - 1
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
+
+    def _drop_dead_operators(self) -> None:
+        live, kept = set(self._graph.outputs), []
+        for operator in reversed(self._graph.operators):
+            if live.intersection(operator.outputs):
+                kept.append(operator)
+                live.update(operator.inputs)
+        self._graph.operators = kept[::-1]
+        self._drop_unused_tensors()
+
+    def _drop_unused_tensors(self) -> None:
+        """Renumber without the tensors that nobody makes or reads: they trip calibration."""
+        graph = self._graph
+        used = {*graph.inputs, *graph.outputs}
+        for operator in graph.operators:
+            used.update(operator.inputs, operator.outputs)
+        used.discard(_NO_TENSOR)
+        new = {old: index for index, old in enumerate(sorted(used))} | {_NO_TENSOR: _NO_TENSOR}
+        graph.tensors = [graph.tensors[old] for old in sorted(used)]
+        graph.inputs = [new[i] for i in graph.inputs]
+        graph.outputs = [new[i] for i in graph.outputs]
+        for operator in graph.operators:
+            operator.inputs = [new[i] for i in operator.inputs]
+            operator.outputs = [new[i] for i in operator.outputs]
+        for signature in self._model.signatureDefs or []:
+            for entry in [*signature.inputs, *signature.outputs]:
+                entry.tensorIndex = new[entry.tensorIndex]

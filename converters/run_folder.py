@@ -1,0 +1,166 @@
+"""Reading what the trainer left: the trained model, and the photographs it was made of.
+
+The converters know `training.json` as a documented file, not the trainer's code: whatever writes
+the same file can be converted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from converters.errors import RunError
+from edge_runtime.errors import ImageError
+from edge_runtime.files import sha256_file
+from edge_runtime.head import Head
+from edge_runtime.images import decode_image
+from edge_runtime.manifest import RelativePath, Sha256
+from edge_runtime.preprocess import Preprocess
+from edge_runtime.progress import track
+
+RECORD_NAME = "training.json"
+MAX_RECORD_BYTES = 256 << 20
+SCHEMA_VERSION = 1
+
+
+class _Part(BaseModel):
+    # The record says more than is needed here.
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+
+class ModelEntry(_Part):
+    """Where the trained model lies in the run's folder."""
+
+    path: RelativePath
+    sha256: Sha256
+
+
+class DataEntry(_Part):
+    """Which photographs were used for what: (path below root, label index)."""
+
+    root: str
+    train: tuple[tuple[RelativePath, int], ...]
+    val: tuple[tuple[RelativePath, int], ...]
+    test: tuple[tuple[RelativePath, int], ...]
+    held_out: Literal["val", "test"]
+
+
+class TrainingRecord(_Part):
+    """What the converters read of `training.json`."""
+
+    schema_version: Literal[1]
+    architecture: str = "?"
+    labels: tuple[str, ...] = Field(min_length=2)
+    preprocess: Preprocess
+    head: Head
+    model: ModelEntry
+    data: DataEntry
+    versions: dict[str, str] = Field(default_factory=dict)
+    created: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Photographs:
+    """Preprocessed real pictures.
+
+    Attributes:
+        files: where each came from.
+        inputs: uint8, (samples, H, W, 3), as `Preprocess` makes them.
+        labels: int64, (samples,): index of the right label.
+    """
+
+    files: tuple[Path, ...]
+    inputs: np.ndarray
+    labels: np.ndarray
+
+
+def read_record(run: Path) -> TrainingRecord:
+    """Read a run's `training.json`.
+
+    Raises:
+        RunError: when there is none, or it is not one.
+    """
+    file = run / RECORD_NAME
+    if not file.is_file():
+        hint = "training was not finished; `edgeproof train … --resume`" if run.is_dir() else ""
+        raise RunError(f"{run}: no training run there ({hint or 'no such folder'}).")
+    try:
+        if file.stat().st_size > MAX_RECORD_BYTES:
+            raise RunError(f"{file}: larger than any training record.")
+        raw = json.loads(file.read_bytes())
+        version = raw.get("schema_version") if isinstance(raw, dict) else None
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise RunError(f"{file}: is of schema {version}, newer than this edgeproof; update it.")
+        return TrainingRecord.model_validate(raw)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RunError(f"{file}: {where}: {first['msg']}; train again.") from exc
+    except (OSError, ValueError, RecursionError) as exc:
+        raise RunError(f"{file}: cannot be read: {exc}; train again.") from exc
+
+
+def load_model(run: Path, record: TrainingRecord) -> Any:
+    """Load the trained Keras model after checking its hash.
+
+    Raises:
+        RunError: when it is missing, changed, or does not load.
+    """
+    from converters.keras_quiet import keras
+
+    file = run / record.model.path
+    if not file.is_file():
+        raise RunError(f"{file}: is missing; train again.")
+    if sha256_file(file) != record.model.sha256:
+        raise RunError(f"{file}: is not the model that {RECORD_NAME} speaks of; train again.")
+    try:
+        # Safe mode refuses layers that carry code.
+        model = keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as exc:  # Keras raises whatever it meets
+        raise RunError(f"{file}: does not load: {exc}") from exc
+    wanted = (None, *record.preprocess.input_shape)
+    units = record.head.output_units(len(record.labels))
+    if model.input_shape != wanted or model.output_shape != (None, units):
+        raise RunError(
+            f"{file}: maps {model.input_shape} to {model.output_shape}; {RECORD_NAME} says "
+            f"{wanted} to {(None, units)}."
+        )
+    return model
+
+
+def load_photographs(
+    root: Path,
+    entries: Sequence[tuple[str, int]],
+    preprocess: Preprocess,
+    *,
+    limit: int,
+    seed: int,
+    description: str,
+) -> Photographs:
+    """Decode and preprocess up to `limit` of the photographs, chosen at random by `seed`.
+
+    Raises:
+        RunError: when a photograph is gone or unreadable; the proof would be of other pictures.
+    """
+    if not entries:
+        raise RunError(f"{root}: the training record names no photographs for {description}.")
+    chosen = np.random.default_rng(seed).permutation(len(entries))[:limit]
+    picked = [entries[i] for i in sorted(chosen)]
+    files = tuple(root / path for path, _ in picked)
+    inputs = np.empty((len(files), *preprocess.input_shape), np.uint8)
+    for row, file in enumerate(track(files, description)):
+        try:
+            inputs[row] = preprocess(decode_image(file))
+        except ImageError as exc:
+            raise RunError(
+                f"{exc} The run was trained on it; put the photographs back, or name their folder "
+                "with --data."
+            ) from exc
+    return Photographs(files, inputs, np.array([label for _, label in picked], np.int64))
