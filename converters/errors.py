@@ -2,7 +2,9 @@
 
 from edge_runtime.errors import EdgeproofError
 
-__all__ = ["ConversionError", "EdgeproofError", "ParityError", "RunError"]
+__all__ = ["ConversionError", "EdgeproofError", "ParityError", "RunError", "brief"]
+
+_BRIEF = 300
 
 
 class RunError(EdgeproofError, ValueError):
@@ -15,3 +17,9 @@ class ConversionError(EdgeproofError, RuntimeError):
 
 class ParityError(EdgeproofError):
     """A variant differs from the trained model by more than its gate allows."""
+
+
+def brief(exc: BaseException) -> str:
+    """What a converter said, in one line: their messages run over pages of graph dumps."""
+    text = " ".join(str(exc).split()) or type(exc).__name__
+    return text if len(text) <= _BRIEF else f"{text[:_BRIEF]}…"

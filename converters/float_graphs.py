@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from converters.errors import ConversionError
+from converters.errors import ConversionError, brief
 from converters.flatbuffer import TfliteGraph
 from edge_runtime.quiet import quiet_native_stderr
 
@@ -47,7 +47,7 @@ def tflite_from_keras(model: Any) -> bytes:
                 converted = tensorflow.lite.TFLiteConverter.from_saved_model(scratch).convert()
         except Exception as exc:  # TensorFlow raises whatever it meets
             raise ConversionError(
-                f"TensorFlow's converter cannot convert the model: {exc}"
+                f"TensorFlow's converter cannot convert the model: {brief(exc)}"
             ) from exc
     graph = TfliteGraph(converted)
     graph.fold_reshapes()
@@ -79,7 +79,7 @@ def onnx_from_tflite(tflite: bytes) -> bytes:
             model.graph.doc_string = ""
             onnx.checker.check_model(model, full_check=True)
         except Exception as exc:  # tf2onnx and onnx raise whatever they meet
-            raise ConversionError(f"tf2onnx cannot convert the model: {exc}") from exc
+            raise ConversionError(f"tf2onnx cannot convert the model: {brief(exc)}") from exc
     return bytes(model.SerializeToString())
 
 

@@ -2,11 +2,14 @@
 
 import os
 
+from edge_runtime.quiet import quiet_native_stderr
+
 # Read when TensorFlow's libraries load, so it must come first.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
-import tensorflow
+with quiet_native_stderr():
+    import keras
+    import tensorflow
 
 tensorflow.get_logger().setLevel("ERROR")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.errors import ConversionError
+from converters.errors import ConversionError, brief
 from converters.float_graphs import INPUT_NAME, quiet_converters
 
 
@@ -57,5 +57,5 @@ def int8(onnx_model: bytes, calibration: np.ndarray) -> bytes:
             model = onnx.load(str(target))
             onnx.checker.check_model(model, full_check=True)
         except Exception as exc:  # it raises whatever it meets
-            raise ConversionError(f"onnxruntime cannot quantise the model: {exc}") from exc
+            raise ConversionError(f"onnxruntime cannot quantise the model: {brief(exc)}") from exc
     return bytes(model.SerializeToString())

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.errors import ConversionError
+from converters.errors import ConversionError, brief
 from converters.flatbuffer import InputAffine, TfliteGraph
 from converters.float_graphs import INPUT_NAME, OUTPUT_NAME, quiet_converters
 from edge_runtime.engines.base import threads_or_all
@@ -144,6 +144,6 @@ def _quantized(tflite: bytes, recipe: Any, quantize: Any) -> bytes:
         with quiet_converters():
             result = quantize(quantizer.Quantizer(tflite, recipe))
     except Exception as exc:  # it raises whatever it meets
-        raise ConversionError(f"litert-quantizer cannot quantise the model: {exc}") from exc
+        raise ConversionError(f"litert-quantizer cannot quantise the model: {brief(exc)}") from exc
     # Its own layout puts weights behind the flatbuffer, where older runtimes do not look.
     return TfliteGraph(bytes(result.quantized_model)).to_bytes()

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from converters.errors import RunError
+from converters.errors import RunError, brief
 from edge_runtime.errors import ImageError
 from edge_runtime.files import sha256_file
 from edge_runtime.head import Head
@@ -64,6 +64,13 @@ class TrainingRecord(_Part):
     versions: dict[str, str] = Field(default_factory=dict)
     created: str = ""
     command: str = ""
+
+    @model_validator(mode="after")
+    def _labels_exist(self) -> TrainingRecord:
+        for path, index in (*self.data.train, *self.data.val, *self.data.test):
+            if not 0 <= index < len(self.labels):
+                raise ValueError(f"{path} has label {index} of {len(self.labels)} labels")
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +131,7 @@ def load_model(run: Path, record: TrainingRecord) -> Any:
         # Safe mode refuses layers that carry code.
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as exc:  # Keras raises whatever it meets
-        raise RunError(f"{file}: does not load: {exc}") from exc
+        raise RunError(f"{file}: does not load: {brief(exc)}") from exc
     wanted = (None, *record.preprocess.input_shape)
     units = record.head.output_units(len(record.labels))
     if model.input_shape != wanted or model.output_shape != (None, units):

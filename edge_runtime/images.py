@@ -23,7 +23,7 @@ def is_image_name(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def decode_image(path: Path) -> np.ndarray:
+def decode_image(path: str | Path) -> np.ndarray:
     """Decode a picture file as a camera would give it.
 
     EXIF orientation is applied; 16-bit, grey, palette and alpha become 8-bit BGR.
@@ -34,6 +34,7 @@ def decode_image(path: Path) -> np.ndarray:
     Raises:
         ImageError: when the file cannot be read, is cut off, or is not a picture.
     """
+    path = Path(path)
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ImageError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; scale it down.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,11 +15,11 @@ from edge_runtime.quiet import quiet_native_stderr
 
 class _InterpreterEngine(Engine):
     _module: ClassVar[str]
-    _package: ClassVar[str]
 
     def __init__(self, model: Path, *, threads: int = 0) -> None:
         interpreter_module = importlib.import_module(self._module)
-        self.version = importlib.metadata.version(self._package)
+        package = importlib.import_module(self._module.partition(".")[0])
+        self.version = getattr(package, "__version__", "")
         self.threads = threads_or_all(threads)
         try:
             with quiet_native_stderr():
@@ -58,7 +57,6 @@ class LiteRtEngine(_InterpreterEngine):
 
     name = "litert"
     _module = "ai_edge_litert.interpreter"
-    _package = "ai-edge-litert"
 
 
 class TfliteRuntimeEngine(_InterpreterEngine):
@@ -66,7 +64,6 @@ class TfliteRuntimeEngine(_InterpreterEngine):
 
     name = "tflite-runtime"
     _module = "tflite_runtime.interpreter"
-    _package = "tflite-runtime"
 
 
 def _spec(details: dict[str, Any]) -> TensorSpec:
