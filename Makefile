@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 COMPILE := uv pip compile --universal --no-header --no-annotate \
-	--no-emit-index-url --no-emit-find-links --quiet pyproject.toml
+	--no-emit-index-url --no-emit-find-links --quiet -c scripts/constraints.in pyproject.toml
 
 .PHONY: help venv demo test test-real lint format constraints clean
 .DEFAULT_GOAL := help

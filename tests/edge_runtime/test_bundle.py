@@ -56,7 +56,7 @@ def test_one_flipped_byte_is_found_in_every_file(colour_bundle: Path):
             damaged = bytearray(whole)
             damaged[place] ^= 1
             file.write_bytes(bytes(damaged))
-            with pytest.raises(BundleError, match="damaged|changed"):
+            with pytest.raises(BundleError, match=r"damaged|changed"):
                 Bundle.open(colour_bundle).check_files()
         file.write_bytes(whole)
     Bundle.open(colour_bundle).check_files()

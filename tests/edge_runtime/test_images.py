@@ -1,5 +1,6 @@
 """Decoding pictures, whole and damaged."""
 
+import contextlib
 from pathlib import Path
 
 import cv2
@@ -53,10 +54,8 @@ def test_every_kind_becomes_eight_bit_bgr(image: np.ndarray):
 
 @given(st.binary(max_size=400))
 def test_arbitrary_bytes_are_a_picture_or_an_error(data: bytes):
-    try:
+    with contextlib.suppress(ImageError):
         assert decode_bytes(data, name="x").ndim == 3
-    except ImageError:
-        pass
 
 
 def test_a_header_that_claims_gigabytes_is_refused():
