@@ -9,7 +9,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# OpenCV reads these when it is loaded, and every import of it in this package comes after here.
+# A picture of a few kilobytes can claim gigabytes of pixels:
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 27))
+# OpenCV and its FFmpeg speak on standard error, past Python; what matters, our own errors say.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 if TYPE_CHECKING:
     from edge_runtime.bundle import Bundle

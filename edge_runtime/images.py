@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# A picture of a few kilobytes can claim gigabytes of pixels. OpenCV reads its limit at import.
-MAX_PIXELS = 1 << 27
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
+import cv2
+import numpy as np
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-
-from edge_runtime.errors import ImageError  # noqa: E402
+from edge_runtime.errors import ImageError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 MAX_FILE_BYTES = 256 << 20
@@ -60,5 +56,5 @@ def decode_bytes(data: bytes, *, name: str) -> np.ndarray:
 def _reason(exc: cv2.error) -> str:
     text = str(getattr(exc, "err", "") or exc).strip().splitlines()[-1]
     if "MAX_IMAGE" in text or "pixels" in text:
-        return f"more than {MAX_PIXELS:,} pixels"
+        return f"more than the {os.environ['OPENCV_IO_MAX_IMAGE_PIXELS']} pixels allowed"
     return text
