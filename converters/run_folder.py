@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from converters.errors import RunError, brief
 from edge_runtime.errors import ImageError
@@ -27,6 +27,17 @@ from edge_runtime.progress import track
 RECORD_NAME = "training.json"
 MAX_RECORD_BYTES = 256 << 20
 SCHEMA_VERSION = 1
+
+
+def _below_root(text: str) -> str:
+    """People name photographs as they like (`12:30 ~ beach.jpg`), but they lie below the root."""
+    path = PurePosixPath(text)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"unsafe path {text!r}: photographs lie below the data folder")
+    return text
+
+
+PicturePath = Annotated[str, AfterValidator(_below_root)]
 
 
 class _Part(BaseModel):
@@ -45,9 +56,9 @@ class DataEntry(_Part):
     """Which photographs were used for what: (path below root, label index)."""
 
     root: str
-    train: tuple[tuple[RelativePath, int], ...]
-    val: tuple[tuple[RelativePath, int], ...]
-    test: tuple[tuple[RelativePath, int], ...]
+    train: tuple[tuple[PicturePath, int], ...]
+    val: tuple[tuple[PicturePath, int], ...]
+    test: tuple[tuple[PicturePath, int], ...]
     held_out: Literal["val", "test"]
 
 

@@ -174,6 +174,14 @@ def test_photographs_may_have_moved(run_copy: Path, tmp_path: Path):
     assert convert(run_copy, tmp_path / "x.bundle", options).bundle
 
 
+def test_photographs_are_named_as_people_name_them(run_copy: Path, tmp_path, edit_record):
+    first = json.loads((run_copy / "training.json").read_text())["data"]["test"][0]
+    odd = f"test/12:30 ~ \\ {'beach ' * 35}é.png"
+    (run_copy / "photographs" / first[0]).rename(run_copy / "photographs" / odd)
+    edit_record(run_copy, lambda r: r["data"]["test"][0].__setitem__(0, odd))
+    assert convert(run_copy, tmp_path / "x.bundle", QUICK).bundle
+
+
 def test_a_model_that_answers_nan_is_refused(run_copy: Path, tmp_path: Path, edit_record):
     import hashlib
 
