@@ -1,0 +1,168 @@
+"""The training loop: what is resumed, what is kept, when it stops."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_runtime.head import Head
+from edge_runtime.preprocess import Preprocess
+from trainer.architectures import ARCHITECTURES, ModelSpec, Stage
+from trainer.augment import Augmentation
+from trainer.dataset import Dataset, load_dataset
+from trainer.errors import DivergedError, ResumeError
+from trainer.fit import FitPlan, class_weights, fit
+from trainer.fit_state import Checkpoint, FitState, read_checkpoint, write_checkpoint
+
+SIDE = 24
+
+
+@pytest.fixture
+def dataset(two_colours, tmp_path) -> Dataset:
+    return load_dataset(two_colours, Preprocess(width=SIDE, height=SIDE), seed=0, scratch=tmp_path)
+
+
+def new_core():
+    from trainer.keras_quiet import keras
+
+    keras.utils.set_random_seed(5)
+    return ARCHITECTURES["article_cnn"].build(ModelSpec((SIDE, SIDE), 1, 1.0, "none"))
+
+
+def plan(file: Path, *stages: Stage, **changes) -> FitPlan:
+    settings = {
+        "head": Head(kind="sigmoid"),
+        "augmentation": Augmentation(rotation_deg=20, flip=True),
+        "batch_size": 8,
+        "seed": 1,
+        "checkpoint": file,
+        "identity": {"seed": 1},
+    }
+    return FitPlan(stages=stages, **{**settings, **changes})
+
+
+def stage(learns="all", *, epochs=2, rate=1e-3, patience=9, name="first") -> Stage:
+    return Stage(name, learns, epochs, rate, patience)
+
+
+class Stopped(BaseException):
+    """What Ctrl-C raises, under another name: pytest acts on the real one."""
+
+
+def test_interrupted_and_resumed_ends_as_uninterrupted(dataset, tmp_path, monkeypatch):
+    stages = (stage("head", name="head"), stage(name="tune", rate=5e-4))
+    core = new_core()
+    through = fit(core, dataset.train, dataset.val, plan(tmp_path / "a.npz", *stages))
+
+    from trainer import fit as module
+
+    for stop_after in (1, 2):  # within a stage, between two
+        file = tmp_path / f"{stop_after}.npz"
+        written = []
+
+        def stop(path, checkpoint, after=stop_after, written=written):
+            write_checkpoint(path, checkpoint)
+            written.append(checkpoint.state.epochs)
+            if len(written) == after:
+                raise Stopped
+
+        monkeypatch.setattr(module, "write_checkpoint", stop)
+        with pytest.raises(Stopped):
+            fit(new_core(), dataset.train, dataset.val, plan(file, *stages))
+        monkeypatch.setattr(module, "write_checkpoint", write_checkpoint)
+        other = new_core()
+        resumed = fit(other, dataset.train, dataset.val, plan(file, *stages, resume=True))
+
+        assert resumed.history["stage"] == ["head", "head", "tune", "tune"]
+        for name in ("loss", "val_loss", "learning_rate"):
+            assert resumed.history[name] == pytest.approx(through.history[name], rel=1e-3)
+        assert resumed.best_epoch == through.best_epoch
+        for ours, theirs in zip(other.get_weights(), core.get_weights(), strict=True):
+            assert ours == pytest.approx(theirs, abs=1e-3)
+
+
+def test_ends_with_the_best_weights_not_the_last(dataset, tmp_path):
+    core = new_core()
+    # A rate this large throws the model about: the last epoch is hardly ever the best.
+    wild = stage(epochs=5, rate=0.01)
+    state = fit(core, dataset.train, dataset.val, plan(tmp_path / "c.npz", wild))
+    assert state.best_loss == min(state.history["val_loss"])
+    assert state.history["val_loss"][state.best_epoch - 1] == state.best_loss
+    core.compile(loss="binary_crossentropy")
+    inputs, labels = dataset.val.inputs(slice(None)), dataset.val.labels
+    assert core.evaluate(inputs, labels, verbose=0) == pytest.approx(state.best_loss, rel=1e-3)
+
+
+def test_stops_early_and_lowers_the_rate_when_nothing_gets_better(dataset, tmp_path, monkeypatch):
+    from trainer import fit as module
+
+    losses = iter([0.5, 0.4, *[0.6] * 40])
+
+    def pretend(*_arguments):
+        return {"loss": 0.1, "accuracy": 1.0, "val_loss": next(losses), "val_accuracy": 0.5}
+
+    monkeypatch.setattr(module, "_run_epoch", pretend)
+    file = tmp_path / "c.npz"
+    state = fit(
+        new_core(), dataset.train, dataset.val, plan(file, stage(epochs=40, rate=1.0, patience=6))
+    )
+    assert (state.best_epoch, state.best_loss, state.epochs) == (2, 0.4, 8)
+    factor = module.PLATEAU_FACTOR
+    assert state.history["learning_rate"] == [1.0] * 4 + [factor] * 2 + [factor**2] * 2
+
+
+def test_only_the_head_learns_in_a_head_stage(dataset, tmp_path):
+    core = new_core()
+    before = core.get_weights()
+    fit(core, dataset.train, dataset.val, plan(tmp_path / "c.npz", stage("head", epochs=1)))
+    same = [bool((a == b).all()) for a, b in zip(before, core.get_weights(), strict=True)]
+    assert same == [True] * (len(same) - 2) + [False] * 2
+
+
+def test_nan_loss_stops_with_advice(dataset, tmp_path):
+    explosive = stage(rate=1e30)
+    with pytest.raises(DivergedError, match="Try a smaller --learning-rate than 1e\\+30"):
+        fit(new_core(), dataset.train, dataset.val, plan(tmp_path / "c.npz", explosive))
+
+
+def test_resuming_something_else_is_refused(dataset, tmp_path):
+    file = tmp_path / "c.npz"
+    mine = plan(file, stage(epochs=1))
+    fit(new_core(), dataset.train, dataset.val, mine)
+    other = replace(mine, resume=True, identity={"seed": 2})
+    with pytest.raises(ResumeError, match="seed was 1, is now 2"):
+        fit(new_core(), dataset.train, dataset.val, other)
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", "cut"])
+def test_damaged_checkpoint_is_one_line(tmp_path, damage):
+    file = tmp_path / "c.npz"
+    state = FitState(history={"loss": [1.0]}, best_epoch=1)
+    write_checkpoint(file, Checkpoint(state, {}, [np.ones(300)], [np.ones(2)]))
+    file.write_bytes(file.read_bytes()[:900] if damage == "cut" else damage)
+    with pytest.raises(ResumeError, match=r"c\.npz: is damaged and cannot be resumed"):
+        read_checkpoint(file)
+
+
+def test_checkpoint_comes_back_whole(tmp_path):
+    file = tmp_path / "c.npz"
+    state = FitState(stage=1, best_epoch=1, best_weights=[np.zeros(3)])
+    state.note({"loss": 0.5})
+    state.note({"loss": 0.7})
+    weights = [np.full(3, float(i)) for i in range(12)]  # more than nine: their order counts
+    write_checkpoint(file, Checkpoint(state, {"seed": 1}, weights, [np.int64(7)]))
+    back = read_checkpoint(file)
+    assert back.state.history == {"loss": [0.5, 0.7]}
+    assert [w[0] for w in back.weights] == list(range(12))
+    assert (back.state.best_weights[0] == 0).all()
+    assert back.optimizer[0] == 7
+    assert math.isinf(back.state.best_loss)
+
+
+def test_rare_classes_count_more():
+    assert class_weights(np.array([0, 1, 0, 1])) is None
+    assert class_weights(np.array([0, 0, 0, 1])) == pytest.approx({0: 2 / 3, 1: 2.0})

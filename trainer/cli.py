@@ -1,0 +1,150 @@
+"""`edgeproof train`: from photographs to a model."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge_runtime.text import printable
+
+if TYPE_CHECKING:
+    from trainer.training import TrainedRun
+
+
+def mount(app: typer.Typer) -> None:
+    """Add this package's command."""
+    app.command("train")(train_command)
+
+
+def train_command(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="Folder with one folder of pictures (JPEG, PNG, BMP, WebP) for each class, or "
+            "with such folders below train/, val/ and test/. Without a split of yours, a tenth "
+            "each becomes val and test.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for model, record and report, such as runs/pets.")
+    ],
+    architecture: Annotated[
+        str,
+        typer.Option(
+            "--architecture",
+            "-a",
+            help="article_cnn learns from scratch; mobilenet_v2 and mobilenet_v3_small start from "
+            "ImageNet and need fewer pictures.",
+        ),
+    ] = "article_cnn",
+    size: Annotated[
+        int | None,
+        typer.Option(
+            help="Width and height of the model's input in pixels; smaller is faster.  "
+            "[default: 150 for article_cnn, 224 for the MobileNets]",
+        ),
+    ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            help="How a picture becomes square: stretch it, crop its middle, or letterbox it with "
+            "black.  [default: stretch for article_cnn, letterbox for the MobileNets]",
+        ),
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option(help="Width of a MobileNet: 0.35 is small and fast, 1.0 the original.")
+    ] = 1.0,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Where a MobileNet starts: imagenet (downloaded once), none (random), or a Keras "
+            "weights FILE of the same architecture, width and no top.  [default: imagenet]",
+        ),
+    ] = None,
+    augment: Annotated[
+        str,
+        typer.Option(
+            help="How pictures are varied while learning: article (turn, shift, shear, zoom, "
+            "mirror), light (less of it), no-flip (light without mirroring, for digits and text), "
+            "or none.",
+        ),
+    ] = "article",
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="At most so many passes through the pictures; it stops earlier when nothing gets "
+            "better.  [default: 60 from scratch, 24 from weights]",
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Pictures in one step of learning.")] = 32,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Size of a step; take a smaller one when the loss jumps or becomes NaN.  "
+            "[default: 0.001 from scratch, 0.0001 for fine-tuning]",
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Stop after so many epochs without a better validation loss."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Another seed gives another split and other starting weights.")
+    ] = 0,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Continue from the last epoch of an interrupted training."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run that is there already.")
+    ] = False,
+) -> None:
+    """Train a model on your photographs and measure it on pictures it has not seen."""
+    from trainer.options import TrainOptions
+    from trainer.training import train
+
+    chosen: dict[str, Any] = {"fit": fit}  # checked by `train`, with a better message than mypy's
+    options = TrainOptions(
+        architecture=architecture,
+        side=size,
+        alpha=alpha,
+        weights=weights,
+        augment=augment,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        patience=patience,
+        seed=seed,
+        resume=resume,
+        overwrite=overwrite,
+        command=shlex.join(["edgeproof", *sys.argv[1:]]),
+        **chosen,
+    )
+    print_run(train(data, out, options))
+
+
+def print_run(run: TrainedRun) -> None:
+    """Say how good the model is, where it lies, and what comes next."""
+    record = run.record
+    metrics = record.metrics
+    typer.echo(
+        f"accuracy: {metrics.accuracy:.1%} on {metrics.samples} {record.data.held_out} pictures "
+        f"(95 % interval {metrics.accuracy_low:.1%} to {metrics.accuracy_high:.1%})"
+    )
+    if record.data.held_out == "val":
+        typer.echo("          without test pictures; val also chose the best epoch")
+    if metrics.also_in_train:
+        typer.echo(f"caution:  {metrics.also_in_train} of these pictures are in train as well")
+    if record.data.skipped:
+        count, first = len(record.data.skipped), record.data.skipped[0]
+        shown = printable(f"{first.path}: {first.why}")
+        typer.echo(f"skipped:  {count} file(s), such as {shown}")
+    folder, bundle = shlex.quote(str(run.folder)), shlex.quote(f"{run.folder.name}.bundle")
+    typer.echo(f"model:    {run.model}")
+    typer.echo(f"report:   {run.report}")
+    typer.echo(f"next:     edgeproof convert {folder} --out {bundle}")

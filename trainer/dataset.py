@@ -1,0 +1,122 @@
+"""From a data folder to pixels, split into train, val and test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from edge_runtime.preprocess import Preprocess
+from trainer.errors import DataError
+from trainer.folders import PARTS, Part, Picture, PictureFolder, Skipped, find_pictures
+from trainer.pictures import Pixels, load_pixels
+
+VAL_SHARE = 0.1
+TEST_SHARE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Pictures to learn from, to choose by, and to measure on.
+
+    Attributes:
+        test: empty where the user keeps no test pictures; `val` is then what is measured on.
+        split_by: who split it: the user's folders, or edgeproof (wholly or partly).
+    """
+
+    root: Path
+    labels: tuple[str, ...]
+    train: Pixels
+    val: Pixels
+    test: Pixels
+    skipped: tuple[Skipped, ...]
+    split_by: Literal["user", "edgeproof"]
+
+    @property
+    def held_out_name(self) -> Literal["test", "val"]:
+        return "test" if len(self.test) else "val"
+
+    @property
+    def held_out(self) -> Pixels:
+        return self.test if len(self.test) else self.val
+
+
+def load_dataset(root: Path, preprocess: Preprocess, *, seed: int, scratch: Path) -> Dataset:
+    """Find, decode, preprocess and split all pictures.
+
+    Without a split of the user's: 80 % train, 10 % val, 10 % test. With `train` and `test`, a tenth
+    of `train` becomes `val`. With `train` and `val` there is no `test`.
+
+    Raises:
+        DataError: when the folder's layout is wrong, a class has no readable picture, or too few
+            for a split.
+    """
+    folder = find_pictures(root)
+    pixels: dict[Part | None, Pixels] = {}
+    unreadable: list[Skipped] = []
+    for part, pictures in folder.parts.items():
+        description = f"decoding {part or 'pictures'}"
+        pixels[part], skipped = load_pixels(
+            folder.root, pictures, preprocess, scratch=scratch, description=description
+        )
+        unreadable += skipped
+        _require_pictures(folder, part, pixels[part].pictures)
+    parts = _split(folder, pixels, seed)
+    skipped = tuple(sorted([*folder.skipped, *unreadable], key=lambda s: s.path))
+    by_user = "val" in pixels and None not in pixels
+    split_by: Literal["user", "edgeproof"] = "user" if by_user else "edgeproof"
+    return Dataset(folder.root, folder.labels, **parts, skipped=skipped, split_by=split_by)
+
+
+def _require_pictures(
+    folder: PictureFolder, part: Part | None, readable: Sequence[Picture]
+) -> None:
+    base = folder.root / part if part else folder.root
+    counts = np.bincount([p.label for p in readable], minlength=len(folder.labels))
+    for label, count in zip(folder.labels, counts, strict=True):
+        # Without val/dogs nothing is wrong by itself; an empty one is an accident.
+        if not count and (base / label).is_dir():
+            raise DataError(
+                f"{base / label}: holds no readable picture (JPEG, PNG, BMP or WebP); add some or "
+                "remove the folder."
+            )
+
+
+def _split(
+    folder: PictureFolder, pixels: Mapping[Part | None, Pixels], seed: int
+) -> dict[Part, Pixels]:
+    if None in pixels:
+        shares: dict[Part, float] = {"val": VAL_SHARE, "test": TEST_SHARE}
+        return _carve(folder, pixels[None], shares, seed)
+    train, val, test = (pixels.get(part) for part in PARTS)
+    assert train is not None  # find_pictures would have raised
+    if val is not None:
+        return {"train": train, "val": val, "test": train.take([]) if test is None else test}
+    carved = _carve(folder, train, {"val": VAL_SHARE}, seed)
+    return {**carved, "test": train.take([]) if test is None else test}
+
+
+def _carve(
+    folder: PictureFolder, pixels: Pixels, shares: Mapping[Part, float], seed: int
+) -> dict[Part, Pixels]:
+    """Take each share of every class at random, at least one picture; train keeps the rest."""
+    rng = np.random.default_rng(seed)
+    rows: dict[Part, list[int]] = {part: [] for part in PARTS}
+    for label, name in enumerate(folder.labels):
+        of_class = rng.permutation(np.flatnonzero(pixels.labels == label))
+        if len(of_class) <= len(shares):
+            wanted = " and ".join(["train", *shares])
+            raise DataError(
+                f"{folder.root}: class {name!r} has {len(of_class)} readable picture(s), too few "
+                f"to split into {wanted}; add pictures, a few dozen at least."
+            )
+        start = 0
+        for part, share in shares.items():
+            count = max(1, round(share * len(of_class)))
+            rows[part] += sorted(of_class[start : start + count].tolist())
+            start += count
+        rows["train"] += sorted(of_class[start:].tolist())
+    return {part: pixels.take(chosen) for part, chosen in rows.items()}

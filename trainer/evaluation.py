@@ -1,0 +1,128 @@
+"""How well a model answers the pictures that were held out."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_runtime.head import Head
+from trainer.dataset import Dataset
+from trainer.pictures import Pixels
+from trainer.record import ClassMetrics, Metrics
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A model's answers.
+
+    Attributes:
+        pixels: the held-out pictures.
+        probabilities: float32, (pictures, labels).
+    """
+
+    pixels: Pixels
+    probabilities: np.ndarray
+    metrics: Metrics
+
+    @property
+    def answers(self) -> np.ndarray:
+        """int64, (pictures,): index of the most probable label."""
+        return self.probabilities.argmax(axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class RocCurve:
+    """One class against all others; both arrays float64, (points,)."""
+
+    label: str
+    false_positive_rate: np.ndarray
+    true_positive_rate: np.ndarray
+    auc: float
+
+
+def evaluate(core: keras.Model, head: Head, dataset: Dataset, *, batch_size: int) -> Evaluation:
+    """Ask the model about every held-out picture."""
+    from trainer.batches import Batches
+
+    pixels = dataset.held_out
+    outputs = core.predict(Batches(pixels, batch_size), verbose=0)
+    probabilities = head.probabilities(np.asarray(outputs))
+    also_in_train = count_shared(dataset.train, pixels)
+    metrics = measure(dataset.labels, pixels.labels, probabilities, also_in_train=also_in_train)
+    return Evaluation(pixels, probabilities, metrics)
+
+
+def measure(
+    labels: tuple[str, ...], truth: np.ndarray, probabilities: np.ndarray, *, also_in_train: int = 0
+) -> Metrics:
+    """Compare probabilities with the right label indices."""
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    answers = probabilities.argmax(axis=1)
+    indices = list(range(len(labels)))
+    per_class = precision_recall_fscore_support(truth, answers, labels=indices, zero_division=0)
+    confusion = confusion_matrix(truth, answers, labels=indices)
+    aucs = {c.label: c.auc for c in roc_curves(labels, truth, probabilities)}
+    rows = tuple(
+        ClassMetrics(
+            label=label,
+            precision=float(precision),
+            recall=float(recall),
+            f1=float(f1),
+            support=int(support),
+            auc=aucs.get(label),
+        )
+        for label, precision, recall, f1, support in zip(labels, *per_class, strict=True)
+    )
+    right = int((answers == truth).sum())
+    low, high = wilson_interval(right, len(truth))
+    return Metrics(
+        samples=len(truth),
+        accuracy=right / len(truth),
+        accuracy_low=low,
+        accuracy_high=high,
+        auc=float(np.mean(list(aucs.values()))) if aucs else None,
+        per_class=rows,
+        confusion=tuple(tuple(map(int, row)) for row in confusion),
+        also_in_train=also_in_train,
+    )
+
+
+def roc_curves(
+    labels: tuple[str, ...], truth: np.ndarray, probabilities: np.ndarray
+) -> list[RocCurve]:
+    """One curve for each class that some pictures show and some do not."""
+    from sklearn.metrics import auc, roc_curve
+
+    curves = []
+    for index, label in enumerate(labels):
+        is_it = truth == index
+        if is_it.any() and not is_it.all():
+            false_rate, true_rate, _ = roc_curve(is_it, probabilities[:, index])
+            curves.append(RocCurve(label, false_rate, true_rate, float(auc(false_rate, true_rate))))
+    return curves
+
+
+def wilson_interval(right: int, samples: int, z: float = 1.96) -> tuple[float, float]:
+    """95 % interval of a fraction; unlike the usual formula it holds near 0 and 1 as well."""
+    share = right / samples
+    spread = z * math.sqrt(share * (1 - share) / samples + z * z / (4 * samples**2))
+    middle, scale = share + z * z / (2 * samples), 1 + z * z / samples
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
+def count_shared(train: Pixels, held_out: Pixels) -> int:
+    """How many held-out pictures have exactly the pixels of a training picture."""
+    learnt = {_digest(train, row) for row in train.rows}
+    return sum(_digest(held_out, row) in learnt for row in held_out.rows)
+
+
+def _digest(pixels: Pixels, row: int) -> bytes:
+    return hashlib.blake2b(pixels.store[row], digest_size=16).digest()

@@ -1,0 +1,132 @@
+"""What a user may ask of a training, and what becomes of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+from edge_runtime.head import Head
+from edge_runtime.preprocess import Fit, Preprocess
+from trainer.architectures import Architecture, Stage, architecture, plan_stages
+from trainer.augment import augmentation
+from trainer.errors import OptionError
+from trainer.weights import require_weights
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of one training. `None` leaves the choice to the architecture's table entry.
+
+    Attributes:
+        architecture: key in `ARCHITECTURES`.
+        side: input's width and height in pixels.
+        fit: how a picture of another shape becomes square.
+        alpha: width multiplier of the MobileNets.
+        weights: `imagenet`, `none`, or a weights file for the body.
+        augment: key in `AUGMENTATIONS`.
+        epochs: at most so many, over all stages.
+        learning_rate: of the last stage; earlier ones keep their ratio to it.
+        patience: epochs without a better validation loss after which a stage ends.
+        seed: decides the split, the starting weights, the order and the augmentation.
+        resume: continue from the checkpoint in the out folder, if there is one.
+        overwrite: replace a run that is in the out folder.
+        command: what the user typed, for the record.
+    """
+
+    architecture: str = "article_cnn"
+    side: int | None = None
+    fit: Fit | None = None
+    alpha: float = 1.0
+    weights: str | None = None
+    augment: str = "article"
+    epochs: int | None = None
+    batch_size: int = 32
+    learning_rate: float | None = None
+    patience: int | None = None
+    seed: int = 0
+    resume: bool = False
+    overwrite: bool = False
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Checked options, nothing left open."""
+
+    architecture: Architecture
+    preprocess: Preprocess
+    alpha: float
+    weights: str
+    augment: str
+    batch_size: int
+    seed: int
+    stages: tuple[Stage, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for the record and for comparing with a checkpoint."""
+        return {
+            "size": self.preprocess.width,
+            "fit": self.preprocess.fit,
+            "alpha": self.alpha,
+            "weights": self.weights,
+            "augment": self.augment,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "stages": [asdict(stage) for stage in self.stages],
+        }
+
+
+def resolve(options: TrainOptions) -> Settings:
+    """Check the options and fill in the architecture's own.
+
+    Raises:
+        OptionError: at the first that cannot be.
+        WeightsError: when the weights file is missing.
+    """
+    arch = architecture(options.architecture)
+    side = arch.side if options.side is None else options.side
+    arch.require_side(side)
+    fit = arch.fit if options.fit is None else options.fit
+    if fit not in get_args(Fit):
+        raise OptionError(f"--fit {fit}: takes {', '.join(get_args(Fit))}.")
+    weights = arch.weights if options.weights is None else options.weights
+    require_weights(arch, weights, options.alpha)
+    augmentation(options.augment)
+    _require_positive(options)
+    stages = plan_stages(
+        arch.stages(pretrained=weights != "none"),
+        epochs=options.epochs,
+        learning_rate=options.learning_rate,
+        patience=options.patience,
+    )
+    return Settings(
+        architecture=arch,
+        preprocess=Preprocess(width=side, height=side, fit=fit),
+        alpha=options.alpha,
+        weights=weights,
+        augment=options.augment,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        stages=stages,
+    )
+
+
+def head_for(labels: tuple[str, ...]) -> Head:
+    """Two classes: one sigmoid, the probability of the second. More: a softmax."""
+    return Head(kind="sigmoid" if len(labels) == 2 else "softmax")
+
+
+def _require_positive(options: TrainOptions) -> None:
+    numbers = {
+        "--epochs": options.epochs,
+        "--batch-size": options.batch_size,
+        "--learning-rate": options.learning_rate,
+        "--patience": options.patience,
+    }
+    for name, value in numbers.items():
+        if value is not None and not 0 < value < 1e9:
+            raise OptionError(f"{name} {value}: takes a number above 0 and below 1e9.")
+    if not 0 <= options.seed < 2**32:
+        raise OptionError(f"--seed {options.seed}: takes a whole number from 0 to {2**32 - 1}.")
+    if options.resume and options.overwrite:
+        raise OptionError("--resume and --overwrite: continue a run or begin anew, not both.")

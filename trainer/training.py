@@ -1,0 +1,265 @@
+"""From a folder of pictures to a trained model with its record and report."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_runtime.errors import StorageError
+from edge_runtime.files import require_writable_folder, sha256_file, staged_file, write_text
+from edge_runtime.head import Head
+from trainer.architectures import ModelSpec
+from trainer.augment import augmentation
+from trainer.dataset import Dataset, load_dataset
+from trainer.errors import (
+    InterruptedTrainingError,
+    MissingPackageError,
+    OptionError,
+    RunExistsError,
+)
+from trainer.evaluation import Evaluation, evaluate
+from trainer.fit import FitPlan, fit
+from trainer.fit_state import CHECKPOINT_NAME, FitState
+from trainer.options import Settings, TrainOptions, head_for, resolve
+from trainer.pictures import Pixels
+from trainer.record import (
+    MODEL_NAME,
+    RECORD_NAME,
+    REPORT_NAME,
+    DataEntry,
+    ModelEntry,
+    SkippedEntry,
+    TrainingRecord,
+    read_record,
+)
+from trainer.report import render_report
+from trainer.weights import weights_sha256
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run: its folder, and its record."""
+
+    folder: Path
+    record: TrainingRecord
+
+    @property
+    def model(self) -> Path:
+        return self.folder / MODEL_NAME
+
+    @property
+    def report(self) -> Path:
+        return self.folder / REPORT_NAME
+
+
+def train(data: str | Path, out: str | Path, options: TrainOptions | None = None) -> TrainedRun:
+    """Train a model on a folder of class folders.
+
+    Args:
+        data: class folders, directly or below `train/`, `val/`, `test/`.
+        out: folder for `model.keras`, `training.json` and `report.html`.
+
+    Raises:
+        DataError: when the pictures cannot be learnt from.
+        OptionError: when an option cannot be.
+        RunExistsError: when `out` holds a run and `options` says nothing about it.
+        EdgeproofError: for all else that can go wrong; see `trainer.errors`.
+
+    >>> train("photos", "runs/pets").record.metrics.accuracy   # doctest: +SKIP
+    0.98
+    """
+    options = options or TrainOptions()
+    data, out = Path(data), Path(out)
+    settings = resolve(options)
+    _require_free(data, out, options)
+    if options.resume and _is_finished(out):
+        return TrainedRun(out, read_record(out))
+    _require_packages()
+    require_writable_folder(out)
+    with _kept_if_begun(out):
+        dataset = load_dataset(data, settings.preprocess, seed=settings.seed, scratch=out)
+        head = head_for(dataset.labels)
+        core = _build(settings, head, len(dataset.labels))
+        plan = _plan(settings, dataset, head, out, resume=options.resume)
+        state = fit(core, dataset.train, dataset.val, plan)
+        evaluation = evaluate(core, head, dataset, batch_size=settings.batch_size)
+    return _write(core, out, _Parts(options, settings, dataset, head, state, evaluation))
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """What a record is put together from."""
+
+    options: TrainOptions
+    settings: Settings
+    dataset: Dataset
+    head: Head
+    state: FitState
+    evaluation: Evaluation
+
+
+def _is_finished(out: Path) -> bool:
+    return (out / RECORD_NAME).exists() and not (out / CHECKPOINT_NAME).exists()
+
+
+def _require_free(data: Path, out: Path, options: TrainOptions) -> None:
+    if out.exists() and not out.is_dir():
+        raise StorageError(f"{out}: is a file; choose another folder for --out.")
+    if out.resolve().is_relative_to(data.resolve()):
+        raise OptionError(
+            f"{out}: lies inside the pictures' folder, where it would be taken for a class; choose "
+            "another place for --out."
+        )
+    if options.resume or options.overwrite:
+        return
+    if (out / CHECKPOINT_NAME).exists():
+        raise RunExistsError(
+            f"{out}: holds an unfinished training; continue it with --resume, or begin anew with "
+            "--overwrite."
+        )
+    if (out / RECORD_NAME).exists():
+        raise RunExistsError(
+            f"{out}: holds a finished run; choose another --out, or --overwrite it."
+        )
+
+
+def _require_packages() -> None:
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    for name in (backend, "keras", "sklearn", "matplotlib", "jinja2"):
+        if importlib.util.find_spec(name) is None:
+            raise MissingPackageError(
+                f"Training needs {name}, which is not installed: pip install 'edgeproof[train]'."
+            )
+
+
+@contextmanager
+def _kept_if_begun(out: Path) -> Iterator[None]:
+    """Say on Ctrl-C what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt as exc:
+        if (out / CHECKPOINT_NAME).exists():
+            raise InterruptedTrainingError(
+                f"interrupted; {out / CHECKPOINT_NAME} keeps every epoch that was done. Continue "
+                "with the same command and --resume."
+            ) from exc
+        raise InterruptedTrainingError(
+            "interrupted before the first epoch was done; nothing is kept."
+        ) from exc
+
+
+def _build(settings: Settings, head: Head, num_labels: int) -> keras.Model:
+    from trainer.keras_quiet import keras
+
+    keras.utils.set_random_seed(settings.seed)
+    side = settings.preprocess.width
+    spec = ModelSpec(
+        input_hw=(side, side),
+        units=head.output_units(num_labels),
+        alpha=settings.alpha,
+        weights=settings.weights,
+    )
+    return settings.architecture.build(spec)
+
+
+def _plan(settings: Settings, dataset: Dataset, head: Head, out: Path, *, resume: bool) -> FitPlan:
+    checkpoint = out / CHECKPOINT_NAME
+    if not resume:
+        checkpoint.unlink(missing_ok=True)  # of the run that --overwrite replaces
+    identity = {
+        "architecture": settings.architecture.name,
+        **settings.as_dict(),
+        "weights": weights_sha256(settings.weights) or settings.weights,
+        "labels": list(dataset.labels),
+        "training pictures": _fingerprint(dataset.train),
+        "validation pictures": _fingerprint(dataset.val),
+    }
+    return FitPlan(
+        stages=settings.stages,
+        head=head,
+        augmentation=augmentation(settings.augment),
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        checkpoint=checkpoint,
+        identity=identity,
+        resume=resume,
+    )
+
+
+def _fingerprint(pixels: Pixels) -> str:
+    return f"{len(pixels)} ({pixels.sha256()[:16]})"
+
+
+def _write(core: keras.Model, out: Path, parts: _Parts) -> TrainedRun:
+    """Model, report, record, in that order: with the record the run is finished."""
+    from trainer.keras_quiet import keras
+
+    with staged_file(out / MODEL_NAME) as part:
+        keras.saving.save_model(core, part)
+        entry = ModelEntry(
+            path=MODEL_NAME, sha256=sha256_file(part), parameters=core.count_params()
+        )
+        record = _record(parts, entry)
+        page = render_report(out.name, record, parts.dataset, parts.evaluation, parts.state)
+        # Nothing can fail any more that is of our making: the run it replaces may go.
+        (out / RECORD_NAME).unlink(missing_ok=True)
+    write_text(out / REPORT_NAME, page)
+    write_text(out / RECORD_NAME, record.to_json())
+    (out / CHECKPOINT_NAME).unlink(missing_ok=True)
+    return TrainedRun(out, record)
+
+
+def _record(parts: _Parts, model: ModelEntry) -> TrainingRecord:
+    dataset = parts.dataset
+    return TrainingRecord(
+        edgeproof=_version("edgeproof"),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        command=parts.options.command,
+        architecture=parts.settings.architecture.name,
+        options=parts.settings.as_dict(),
+        labels=dataset.labels,
+        preprocess=parts.settings.preprocess,
+        head=parts.head,
+        model=model,
+        data=DataEntry(
+            root=str(dataset.root),
+            train=_entries(dataset.train),
+            val=_entries(dataset.val),
+            test=_entries(dataset.test),
+            skipped=tuple(SkippedEntry(path=s.path, why=s.why) for s in dataset.skipped),
+            held_out=dataset.held_out_name,
+        ),
+        history=parts.state.history,
+        metrics=parts.evaluation.metrics,
+        versions=_versions(),
+        seconds=round(parts.state.seconds, 3),
+    )
+
+
+def _entries(pixels: Pixels) -> tuple[tuple[str, int], ...]:
+    return tuple((picture.path, picture.label) for picture in pixels.pictures)
+
+
+def _versions() -> dict[str, Any]:
+    from trainer.keras_quiet import keras
+
+    packages = ("keras", keras.backend.backend(), "numpy", "opencv-python-headless")
+    return {"python": platform.python_version(), **{name: _version(name) for name in packages}}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "0+unknown"
