@@ -1,0 +1,181 @@
+"""`edgeproof run` and `edgeproof verify` as a user types them, in processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+
+
+def edgeproof(*arguments: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "edgeproof", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+def assert_one_clear_line(done: "subprocess.CompletedProcess[str]", *words: str) -> None:
+    assert done.returncode not in (0, -signal.SIGSEGV, -signal.SIGABRT)
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("edgeproof: ")
+    for word in words:
+        assert word in last
+
+
+def test_run_on_a_video_writes_all_it_was_asked_for(
+    colour_bundle: Path, colour_video: Path, tmp_path: Path
+):
+    jsonl, video = tmp_path / "out" / "answers.jsonl", tmp_path / "out" / "annotated.mp4"
+    done = edgeproof(
+        "run", colour_bundle, "--source", colour_video, "--jsonl", jsonl, "--video", video
+    )
+    assert done.returncode == 0, done.stderr
+    assert "tflite-float32 on litert" in done.stdout
+    assert "30 frames" in done.stdout
+    records = [json.loads(line) for line in jsonl.read_text().splitlines()]
+    assert [r["label"] for r in records] == ["red"] * 10 + ["green"] * 10 + ["blue"] * 10
+    assert {"frame", "score", "top", "age_ms", "infer_ms", "preprocess_ms"} <= set(records[0])
+    capture = cv2.VideoCapture(str(video))
+    assert int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == 30
+    assert sorted(p.name for p in video.parent.iterdir()) == ["annotated.mp4", "answers.jsonl"]
+
+
+def test_run_on_a_folder_names_what_it_skips(colour_bundle: Path, colour_folder: Path):
+    (colour_folder / "broken.jpg").write_text("x")
+    done = edgeproof("run", colour_bundle, "--source", colour_folder)
+    assert done.returncode == 0
+    assert "3 frames" in done.stdout
+    assert "skipped" in done.stderr
+    assert "broken.jpg" in done.stderr
+
+
+def test_run_never_loads_what_trains(colour_bundle: Path, colour_folder: Path):
+    code = (
+        "import sys, edgeproof; sys.argv[1:] = sys.argv[1:]\n"
+        "try: edgeproof.app()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'tensorflow', 'keras', 'sklearn', 'matplotlib', 'onnxruntime', 'jinja2'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    arguments = ["run", str(colour_bundle), "--source", str(colour_folder / "red.png")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "red.png" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        pytest.param("missing.mp4", ["missing.mp4", "no such file"], id="missing"),
+        pytest.param("97", ["Camera 97"], id="camera"),
+        pytest.param("rtsp://u:secret@h/s", ["network address"], id="address"),
+    ],
+)
+def test_a_source_that_does_not_open(colour_bundle: Path, tmp_path: Path, source, words):
+    jsonl, video = tmp_path / "a.jsonl", tmp_path / "a.mp4"
+    done = edgeproof("run", colour_bundle, "--source", source, "--jsonl", jsonl, "--video", video)
+    assert_one_clear_line(done, *words)
+    assert "secret" not in done.stderr
+    assert not jsonl.exists()
+    assert not video.exists()
+
+
+def test_a_cut_off_video_keeps_the_answers_of_its_whole_frames(
+    colour_bundle: Path, colour_video: Path, tmp_path: Path
+):
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(colour_video.read_bytes()[:-9000])
+    jsonl, video = tmp_path / "a.jsonl", tmp_path / "a.mp4"
+    done = edgeproof("run", colour_bundle, "--source", cut, "--jsonl", jsonl, "--video", video)
+    assert_one_clear_line(done, "cut.avi", "of 30 frames")
+    count = len(jsonl.read_text().splitlines())
+    assert 0 < count < 30
+    capture = cv2.VideoCapture(str(video))
+    assert int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == count
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        pytest.param(["--variant", "tflite-int8"], ["no variant", "tflite-float32"], id="variant"),
+        pytest.param(["--engine", "onnxruntime"], ["onnxruntime"], id="engine"),
+        pytest.param(["--engine", "tensorrtx"], ["tensorrtx", "litert"], id="unknown-engine"),
+        pytest.param(["--profile", "rasberry_pi_5"], ["raspberry_pi_5"], id="profile"),
+        pytest.param(["--video", "x.txt"], ["x.txt", ".mp4"], id="video-name"),
+        pytest.param(["--jsonl", "/dev/null/x.jsonl"], ["/dev/null/x.jsonl"], id="jsonl-path"),
+        pytest.param(["--video", "/dev/null/x.mp4"], ["/dev/null/x.mp4"], id="video-path"),
+    ],
+)
+def test_wrong_options_are_one_line(colour_bundle: Path, colour_video: Path, arguments, words):
+    done = edgeproof("run", colour_bundle, "--source", colour_video, *arguments)
+    assert_one_clear_line(done, *words)
+
+
+def test_display_without_a_window_system_says_how_to_get_one(
+    colour_bundle: Path, colour_video: Path
+):
+    done = edgeproof(
+        "run", colour_bundle, "--source", colour_video, "--display", DISPLAY="", WAYLAND_DISPLAY=""
+    )
+    assert_one_clear_line(done, "--display needs")
+    if not cv2.currentUIFramework():
+        assert "pip uninstall opencv-python-headless" in done.stderr
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminated"])
+def test_an_interrupted_run_leaves_whole_files(colour_bundle: Path, tmp_path: Path, stop):
+    clip = tmp_path / "long.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 30.0, (640, 480))
+    image = cv2.resize(
+        cv2.imread(str(next((colour_bundle / "golden/frames").iterdir()))), (640, 480)
+    )
+    for _ in range(3000):
+        writer.write(image)
+    writer.release()
+    jsonl, video = tmp_path / "a.jsonl", tmp_path / "a.mp4"
+    arguments = ["run", colour_bundle, "--source", clip, "--jsonl", jsonl, "--video", video]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgeproof", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (jsonl.exists() and jsonl.stat().st_size > 2000) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(stop)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "frames in" in out
+    answered = len([json.loads(line) for line in jsonl.read_text().splitlines()])
+    assert 0 < answered < 3000
+    assert int(cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT)) >= answered - 1
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_verify_says_that_it_answers_as_recorded(colour_bundle: Path):
+    done = edgeproof("verify", colour_bundle)
+    assert done.returncode == 0, done.stderr
+    assert "answers as recorded" in done.stdout
+    as_json = json.loads(edgeproof("verify", colour_bundle, "--json").stdout)
+    assert as_json["passed"] is True
+
+
+def test_verify_of_a_damaged_bundle(colour_bundle: Path):
+    model = colour_bundle / "models" / "float32.tflite"
+    model.write_bytes(model.read_bytes()[:-1] + b"!")
+    assert_one_clear_line(edgeproof("verify", colour_bundle), "float32.tflite", "SHA-256")
+    assert_one_clear_line(edgeproof("verify", colour_bundle / "none"), "no such bundle")

@@ -1,0 +1,61 @@
+"""Every architecture that ships becomes every variant, and int8 is integers from end to end."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from converters import quantize_tflite
+from converters.flatbuffer import TfliteGraph
+from converters.gates import gates
+from converters.parity import compare
+from converters.variants import RECIPES, Ingredients
+from edge_runtime.engines import load_engine
+from edge_runtime.head import Head
+from trainer import ARCHITECTURES
+from trainer.architectures import ModelSpec
+
+pytestmark = pytest.mark.end_to_end
+
+SIDE = 64
+
+
+@pytest.fixture(scope="module", params=list(ARCHITECTURES))
+def ingredients(request: pytest.FixtureRequest) -> Ingredients:
+    """An untrained model; its answers are those of its random weights."""
+    spec = ModelSpec(input_hw=(SIDE, SIDE), units=3, alpha=0.35, weights="none")
+    rng = np.random.default_rng(0)
+    return Ingredients(
+        model=ARCHITECTURES[request.param].build(spec),
+        calibration=rng.integers(0, 256, (20, SIDE, SIDE, 3), dtype=np.uint8),
+    )
+
+
+def test_int8_is_integers_and_keeps_every_level(ingredients: Ingredients, tmp_path: Path):
+    data = quantize_tflite.int8(ingredients.tflite, ingredients.calibration)
+    graph = TfliteGraph(data)
+    assert set(graph.tensor_dtypes().values()) <= {"UINT8", "INT8", "INT32"}
+    assert "CAST" not in graph.operator_names()
+    file = tmp_path / "int8.tflite"
+    file.write_bytes(data)
+    spec = load_engine("litert", file).input
+    assert spec.dtype == np.uint8
+    # One step is one pixel level: at least 255 steps from black to white.
+    assert spec.scale > 0
+    assert 0 <= spec.zero_point <= 255
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.name)
+def test_every_variant_is_the_same_model(ingredients: Ingredients, recipe, tmp_path: Path):
+    file = tmp_path / f"model.{recipe.format}"
+    file.write_bytes(recipe.make(ingredients))
+    engine = load_engine({"tflite": "litert", "onnx": "onnxruntime"}[recipe.format], file)
+    raw = engine.infer(ingredients.calibration)
+    answers = Head(kind="softmax").probabilities(engine.dequantize(raw))
+    reference = np.asarray(ingredients.model(ingredients.calibration, training=False))
+    parity = compare(reference, answers)
+    assert parity.nonfinite == 0
+    # Untrained, the probabilities lie close together, so agreement says nothing; errors do.
+    limit = gates()[recipe.precision].max_abs_error or 0.1
+    assert parity.max_abs_error is not None
+    assert parity.max_abs_error <= limit
