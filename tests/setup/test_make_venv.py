@@ -63,6 +63,23 @@ def test_one_line_that_says_what_to_install(tmp_path: Path, scripts, environment
     assert not (tmp_path / "venv").exists()
 
 
+def test_a_python_with_venv_is_preferred(tmp_path: Path):
+    able = (
+        'case "$2" in *version_info*) echo 3.11; exit 0;; *ensurepip*) exit 0;; esac\n'
+        'echo "able python was asked to make it" >&2\nexit 1'
+    )
+    done = made_with(tmp_path, {"python3": NO_VENV, "python3.11": able})
+    assert "able python was asked to make it" in done.stderr
+
+
+def test_a_working_environment_outlives_a_lost_python(tmp_path: Path):
+    kept = tmp_path / "venv" / ".complete"
+    kept.parent.mkdir()
+    kept.touch()
+    assert made_with(tmp_path, {"python3": TOO_OLD}).returncode == 1
+    assert kept.exists()
+
+
 def test_a_failed_installation_leaves_no_environment(tmp_path: Path):
     uv = 'case "$1" in venv) mkdir -p venv/bin;; pip) echo "no network" >&2; exit 2;; esac'
     done = made_with(tmp_path, {"uv": uv})
