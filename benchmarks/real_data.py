@@ -3,8 +3,8 @@
     python benchmarks/real_data.py DATA WORK --out docs/results.md
 
 DATA holds `datasets/` (cats_vs_dogs, hymenoptera, cifar10: class folders below train/ and val/ or
-test/), `weights/mobilenet_v2_0.35_224_no_top.weights.h5` and `videos/`. Runs and bundles go to WORK;
-a run that is there already is not trained again, so the script can be stopped and started.
+test/), `weights/mobilenet_v2_0.35_224_no_top.weights.h5` and `videos/`. Runs and bundles go to
+WORK; a run that is there already is not trained again, so the script can be stopped and started.
 """
 
 from __future__ import annotations

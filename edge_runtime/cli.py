@@ -197,12 +197,14 @@ def _print_summary(summary: Summary, written: list[Path]) -> None:
 
 
 def _print_table(bundle: Bundle, result: Verification) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{bundle.name}: the golden set on this machine", title_justify="left")
+    title = f"{bundle.name}: the golden set on this machine"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("what", no_wrap=True)
-    for column in ("result", "stage", "found"):
+    for column in ("result", "up to stage", "found"):
         table.add_column(column, overflow="fold")
     style = {"same": "green", "differs": "bold red", "skipped": "yellow"}
     for check in result.checks:

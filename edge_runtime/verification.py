@@ -110,7 +110,7 @@ def _check_preprocess(bundle: Bundle, golden: GoldenTensors) -> Check:
 
 def _exact(stage: Stage, worst: int, count: int) -> Check:
     same = worst == 0
-    found = "every byte as recorded" if same else f"off by up to {worst} of 255 levels"
+    found = "same bytes" if same else f"off by up to {worst} of 255 levels"
     return Check("frames", "same" if same else "differs", stage, worst, f"{count} frames, {found}")
 
 
@@ -141,7 +141,7 @@ def _check_variant(
         return Check(subject, "differs", "head", off, f"head off by up to {off:.2g}")
     off = _max_difference(answered, recorded)
     flips = int((answered.argmax(1) != recorded.argmax(1)).sum())
-    detail = f"{len(recorded)} inputs, off by up to {off:.2g} (allowed {variant.tolerance:.2g})"
+    detail = f"{len(recorded)} inputs, max off {off:.2g} (limit {variant.tolerance:.2g})"
     if flips:
         detail += f", {flips} other first labels"
     if _within(answered, recorded, variant.tolerance):
