@@ -67,13 +67,13 @@ def train_command(
         ),
     ] = None,
     augment: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="How pictures are varied while learning: article (turn, shift, shear, zoom, "
             "mirror), light (less of it), no-flip (light without mirroring, for digits and text), "
-            "or none.",
+            "or none.  [default: article; light for inputs below 64 pixels]",
         ),
-    ] = "article",
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -86,7 +86,8 @@ def train_command(
         float | None,
         typer.Option(
             help="Size of a step; take a smaller one when the loss jumps or becomes NaN.  "
-            "[default: 0.001 from scratch, 0.0001 for fine-tuning]",
+            "[default: 0.001 from scratch, for article_cnn from 64 pixels on 0.0003; 0.0001 for "
+            "fine-tuning]",
         ),
     ] = None,
     patience: Annotated[

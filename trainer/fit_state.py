@@ -34,7 +34,6 @@ class FitState:
     stage: int = 0
     stage_epoch: int = 0
     waited: int = 0
-    learning_rate: float = 0.0
     best_loss: float = math.inf
     best_epoch: int = 0
     seconds: float = 0.0

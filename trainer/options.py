@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from edge_runtime.head import Head
 from edge_runtime.preprocess import Fit, Preprocess
-from trainer.architectures import Architecture, Stage, architecture, plan_stages
+from trainer.architectures import SMALL_SIDE, Architecture, Stage, architecture, plan_stages
 from trainer.augment import augmentation
 from trainer.errors import OptionError
 from trainer.weights import require_weights
@@ -23,7 +23,7 @@ class TrainOptions:
         fit: how a picture of another shape becomes square.
         alpha: width multiplier of the MobileNets.
         weights: `imagenet`, `none`, or a weights file for the body.
-        augment: key in `AUGMENTATIONS`.
+        augment: key in `AUGMENTATIONS`; `None`: `article`, or `light` for small inputs.
         epochs: at most so many, over all stages.
         learning_rate: of the last stage; earlier ones keep their ratio to it.
         patience: epochs without a better validation loss after which a stage ends.
@@ -38,7 +38,7 @@ class TrainOptions:
     fit: Fit | None = None
     alpha: float = 1.0
     weights: str | None = None
-    augment: str = "article"
+    augment: str | None = None
     epochs: int | None = None
     batch_size: int = 32
     learning_rate: float | None = None
@@ -91,10 +91,11 @@ def resolve(options: TrainOptions) -> Settings:
         raise OptionError(f"--fit {fit}: takes {', '.join(get_args(Fit))}.")
     weights = arch.weights if options.weights is None else options.weights
     require_weights(arch, weights, options.alpha)
-    augmentation(options.augment)
+    augment = options.augment or ("article" if side >= SMALL_SIDE else "light")
+    augmentation(augment)
     _require_positive(options)
     stages = plan_stages(
-        arch.stages(pretrained=weights != "none"),
+        arch.stages(side=side, pretrained=weights != "none"),
         epochs=options.epochs,
         learning_rate=options.learning_rate,
         patience=options.patience,
@@ -104,7 +105,7 @@ def resolve(options: TrainOptions) -> Settings:
         preprocess=Preprocess(width=side, height=side, fit=fit),
         alpha=options.alpha,
         weights=weights,
-        augment=options.augment,
+        augment=augment,
         batch_size=options.batch_size,
         seed=options.seed,
         stages=stages,

@@ -18,7 +18,7 @@ from trainer.fit_state import FitState
 from trainer.record import DataEntry, TrainingRecord
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
-MAX_THUMBNAILS = 18
+MAX_THUMBNAILS = 16
 THUMBNAIL_SIDE = 128
 MAX_SKIPPED_ROWS = 50
 
@@ -130,7 +130,7 @@ def _split_note(dataset: Dataset) -> str:
 def _provenance(record: TrainingRecord) -> list[tuple[str, str]]:
     options = {name: value for name, value in record.options.items() if name != "stages"}
     stages = [
-        f"{s['name']}: at most {s['epochs']} epochs, learning rate {s['learning_rate']:g}, "
+        f"{s['name']}: at most {s['epochs']} epochs, learning rate from {s['learning_rate']:g}, "
         f"patience {s['patience']}"
         for s in record.options["stages"]
     ]

@@ -87,7 +87,7 @@ def train(data: str | Path, out: str | Path, options: TrainOptions | None = None
         return TrainedRun(out, read_record(out))
     _require_packages()
     require_writable_folder(out)
-    with _kept_if_begun(out):
+    with _kept_if_begun(out, overwrite=options.overwrite):
         dataset = load_dataset(data, settings.preprocess, seed=settings.seed, scratch=out)
         head = head_for(dataset.labels)
         core = _build(settings, head, len(dataset.labels))
@@ -144,7 +144,7 @@ def _require_packages() -> None:
 
 
 @contextmanager
-def _kept_if_begun(out: Path) -> Iterator[None]:
+def _kept_if_begun(out: Path, *, overwrite: bool) -> Iterator[None]:
     """Say on Ctrl-C what is kept."""
     try:
         yield
@@ -152,7 +152,7 @@ def _kept_if_begun(out: Path) -> Iterator[None]:
         if (out / CHECKPOINT_NAME).exists():
             raise InterruptedTrainingError(
                 f"interrupted; {out / CHECKPOINT_NAME} keeps every epoch that was done. Continue "
-                "with the same command and --resume."
+                f"with the same command and --resume{' in place of --overwrite' * overwrite}."
             ) from exc
         raise InterruptedTrainingError(
             "interrupted before the first epoch was done; nothing is kept."

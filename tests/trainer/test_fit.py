@@ -15,7 +15,7 @@ from trainer.architectures import ARCHITECTURES, ModelSpec, Stage
 from trainer.augment import Augmentation
 from trainer.dataset import Dataset, load_dataset
 from trainer.errors import DivergedError, ResumeError
-from trainer.fit import FitPlan, class_weights, fit
+from trainer.fit import FitPlan, class_weights, fit, learning_rate
 from trainer.fit_state import Checkpoint, FitState, read_checkpoint, write_checkpoint
 
 SIDE = 24
@@ -97,7 +97,7 @@ def test_ends_with_the_best_weights_not_the_last(dataset, tmp_path):
     assert core.evaluate(inputs, labels, verbose=0) == pytest.approx(state.best_loss, rel=1e-3)
 
 
-def test_stops_early_and_lowers_the_rate_when_nothing_gets_better(dataset, tmp_path, monkeypatch):
+def test_stops_early_when_nothing_gets_better(dataset, tmp_path, monkeypatch):
     from trainer import fit as module
 
     losses = iter([0.5, 0.4, *[0.6] * 40])
@@ -111,8 +111,12 @@ def test_stops_early_and_lowers_the_rate_when_nothing_gets_better(dataset, tmp_p
         new_core(), dataset.train, dataset.val, plan(file, stage(epochs=40, rate=1.0, patience=6))
     )
     assert (state.best_epoch, state.best_loss, state.epochs) == (2, 0.4, 8)
-    factor = module.PLATEAU_FACTOR
-    assert state.history["learning_rate"] == [1.0] * 4 + [factor] * 2 + [factor**2] * 2
+
+
+def test_learning_rate_falls_from_whole_to_almost_nothing():
+    rates = [learning_rate(stage(epochs=5, rate=2.0), done) for done in range(5)]
+    assert rates == pytest.approx([2.0, 1.707, 1.0, 0.293, 0.04], abs=1e-3)
+    assert learning_rate(stage(epochs=1, rate=2.0), 0) == 2.0
 
 
 def test_only_the_head_learns_in_a_head_stage(dataset, tmp_path):

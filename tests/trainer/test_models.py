@@ -225,3 +225,16 @@ def test_no_flip_never_mirrors():
         matrix = np.asarray(warp_matrices(AUGMENTATIONS[name], draws, height=9, width=9))
         determinants = matrix[:, 0] * matrix[:, 4] - matrix[:, 1] * matrix[:, 3]
         assert (determinants < 0).any() == mirrors
+
+
+def test_large_article_cnn_learns_more_slowly():
+    large, small = (resolve(TrainOptions(side=side)).stages[0] for side in (150, 32))
+    assert large.learning_rate < small.learning_rate
+    (tiny_mobilenet,) = resolve(TrainOptions("mobilenet_v2", side=32, weights="none")).stages
+    assert tiny_mobilenet == small
+
+
+def test_small_inputs_are_varied_less_unless_the_user_says_so():
+    assert resolve(TrainOptions(side=150)).augment == "article"
+    assert resolve(TrainOptions(side=32)).augment == "light"
+    assert resolve(TrainOptions(side=32, augment="article")).augment == "article"

@@ -59,7 +59,9 @@ def test_record_survives_hostile_file_names(trained):
     names = ['a"b.png', '["x",\n 1]', "back\\slash", 'ünï [ "q", 3 ]']
     changed = trained.record.model_copy(
         update={
-            "data": trained.record.data.model_copy(update={"train": [(name, 1) for name in names]})
+            "data": trained.record.data.model_copy(
+                update={"train": tuple((name, 1) for name in names)}
+            )
         }
     )
     assert [p for p, _ in TrainingRecord.model_validate_json(changed.to_json()).data.train] == names
