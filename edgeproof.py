@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -53,7 +54,7 @@ edge_runtime.cli.mount(app)
 devices.cli.mount(app)
 
 
-@app.command("demo")
+@app.command("demo", short_help="All of it on digits: no download, no camera.")
 def demo_command(
     out: Annotated[
         Path, typer.Option(help="Folder for everything that the demo makes; made anew.")
@@ -144,22 +145,33 @@ def _heading(text: str) -> None:
 
 def main() -> None:
     """Run the command line; what goes wrong on purpose is one line and an exit code."""
+    # To be ended is to be interrupted: temporary files go, outputs are finished.
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
     except EdgeproofError as exc:
         sys.exit(_fail(str(exc), exc.exit_code))
-    except KeyboardInterrupt:
-        sys.exit(_fail("interrupted", 130))
+    except SystemExit as exc:
+        # typer turns Ctrl-C and a closed pipe into silent exits, with their cause in the context.
+        why = exc.__context__
+        if isinstance(why, BrokenPipeError):
+            sys.exit(0)  # the reader of our output, such as `head`, has what it wanted
+        if isinstance(getattr(why, "__cause__", None), KeyboardInterrupt):
+            _fail("interrupted; nothing half-done is left", 130)
+        raise
+    except OSError as exc:
+        where = f"{exc.filename}: " if exc.filename else ""
+        sys.exit(_fail(f"{where}{exc.strerror or exc}", 1))
     except ModuleNotFoundError as exc:
         package = (exc.name or "").partition(".")[0]
         if package in OUR_PACKAGES:
             raise  # our bug, not the user's missing package
         need = f"this command needs {package}, which is not installed"
         sys.exit(_fail(f"{need}: pip install 'edgeproof[train,convert]'", 1))
-    except BrokenPipeError:
-        # the reader of our output, such as `head`, has what it wanted
-        sys.stdout = None
-        sys.exit(0)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _fail(message: str, exit_code: int) -> int:

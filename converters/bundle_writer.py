@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import devices
 from converters.gates import gates
 from converters.golden_set import record_golden
 from converters.outcome import Outcome
@@ -27,6 +26,7 @@ from edge_runtime.files import (
     staged_folder,
     storage_errors,
 )
+from edge_runtime.machine import machine_facts
 from edge_runtime.manifest import (
     MANIFEST_HASH_NAME,
     MANIFEST_NAME,
@@ -77,7 +77,11 @@ def staged_bundle(out: Path, *, overwrite: bool) -> Iterator[Path]:
         with staged_folder(out, replace=overwrite) as folder:
             yield folder
         return
-    with storage_errors(out), tempfile.TemporaryDirectory(dir=out.absolute().parent) as name:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(storage_errors(out))
+        parent = out.absolute().parent
+        parent.mkdir(parents=True, exist_ok=True)
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix=".edgeproof-", dir=parent))
         yield Path(name)
         with staged_file(out) as part:
             pack_bundle(Path(name), part)
@@ -159,17 +163,11 @@ def _entry(folder: Path, file: Path) -> FileEntry:
 
 def _provenance(subject: Subject, command: str) -> dict[str, Any]:
     record = subject.record
-    device = devices.detect()
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": command,
         "versions": _versions(),
-        "machine": {
-            "architecture": device.architecture,
-            "cpu": device.cpu_model,
-            "os": device.os_name,
-            "python": platform.python_version(),
-        },
+        "machine": machine_facts(),
         "training": {
             "run": subject.run.name,
             "architecture": record.architecture,

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def mount(app: typer.Typer) -> None:
     """Add this package's command."""
-    app.command("convert")(convert_command)
+    app.command("convert", short_help="A trained model to a bundle of proven files.")(
+        convert_command
+    )
 
 
 def convert_command(

@@ -50,11 +50,12 @@ class Conversion:
 
     def require(self, accept: Sequence[str] = ()) -> None:
         """Raises ParityError when a variant has problems and is not accepted by name."""
-        failed = [o for o in self.outcomes if o.problems and o.name not in accept]
+        # What could not be made at all cannot be accepted either.
+        failed = [o for o in self.outcomes if o.problems and not (o.proof and o.name in accept)]
         if not failed:
             return
-        text = "; ".join(f"{o.name}: {', '.join(o.problems)}" for o in failed)
-        left = f"{self.bundle} holds the others" if self.bundle else "no bundle was made"
+        text = "; ".join(f"{o.name}: {', '.join(o.problems).rstrip('.')}" for o in failed)
+        left = f"The others are in {self.bundle}." if self.bundle else "No bundle was made."
         made = [o.name for o in failed if o.proof]
         advice = f" To ship it all the same: --accept {made[0]}." if made else ""
-        raise ParityError(f"{text}. {left[0].upper()}{left[1:]}.{advice}")
+        raise ParityError(f"{text}. {left}{advice}")

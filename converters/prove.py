@@ -17,6 +17,7 @@ from converters.parity import compare
 from converters.run_folder import Photographs
 from converters.variants import Recipe
 from edge_runtime.engines import Engine, installed_engines, load_engine
+from edge_runtime.errors import EngineMissingError
 from edge_runtime.head import Head
 from edge_runtime.manifest import Parity
 
@@ -78,7 +79,13 @@ def prove(
     Raises:
         EngineError: when the file does not load or run.
     """
-    engine = load_engine(installed_engines(recipe.format)[0], file)
+    installed = installed_engines(recipe.format)
+    if not installed:
+        raise EngineMissingError(
+            f"no engine for {recipe.format} is installed to prove it: "
+            "pip install 'edgeproof[convert]'"
+        )
+    engine = load_engine(installed[0], file)
     rows = []
     for picture in photographs.inputs:
         rows.append(engine.infer(picture[np.newaxis]))

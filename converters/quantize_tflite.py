@@ -73,7 +73,7 @@ def int8(tflite: bytes, calibration: np.ndarray) -> bytes:
     zero_point = round(affine.zero_point)
     if abs(affine.zero_point - zero_point) > _WHOLE_LEVEL or not 0 <= zero_point <= _LEVELS:
         raise ConversionError(
-            f"int8: the model scales pixels by {affine.scale:.6g} and adds {affine.offset:.6g}, "
+            f"the model scales pixels by {affine.scale:.6g} and adds {affine.offset:.6g}, "
             f"which puts 0 at pixel level {affine.zero_point:.4g}; it must be a whole level "
             "from 0 to 255 for int8 to keep every level. Change the Rescaling layer's offset."
         )
@@ -93,7 +93,7 @@ def int8(tflite: bytes, calibration: np.ndarray) -> bytes:
     floats = [n for n, dtype in quantized.tensor_dtypes().items() if dtype.startswith("FLOAT")]
     if floats or "CAST" in quantized.operator_names():
         raise ConversionError(
-            f"int8: {len(floats)} tensors stay in float, such as {floats[:1]}: the quantiser does "
+            f"{len(floats)} tensors stay in float, such as {floats[:1]}: the quantiser does "
             "not know an operator of this model."
         )
     return quantized.to_bytes()

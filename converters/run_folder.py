@@ -22,7 +22,7 @@ from edge_runtime.head import Head
 from edge_runtime.images import decode_image
 from edge_runtime.manifest import RelativePath, Sha256
 from edge_runtime.preprocess import Preprocess
-from edge_runtime.progress import track
+from edge_runtime.progress import status_line, track
 
 RECORD_NAME = "training.json"
 MAX_RECORD_BYTES = 256 << 20
@@ -107,7 +107,7 @@ def read_record(run: Path) -> TrainingRecord:
     """
     file = run / RECORD_NAME
     if not file.is_file():
-        hint = "training was not finished; `edgeproof train … --resume`" if run.is_dir() else ""
+        hint = f"it holds no {RECORD_NAME}; was training finished?" if run.is_dir() else ""
         raise RunError(f"{run}: no training run there ({hint or 'no such folder'}).")
     try:
         if file.stat().st_size > MAX_RECORD_BYTES:
@@ -117,6 +117,8 @@ def read_record(run: Path) -> TrainingRecord:
         if isinstance(version, int) and version > SCHEMA_VERSION:
             raise RunError(f"{file}: is of schema {version}, newer than this edgeproof; update it.")
         return TrainingRecord.model_validate(raw)
+    except RunError:
+        raise  # it is a ValueError too
     except ValidationError as exc:
         first = exc.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -125,19 +127,29 @@ def read_record(run: Path) -> TrainingRecord:
         raise RunError(f"{file}: cannot be read: {exc}; train again.") from exc
 
 
-def load_model(run: Path, record: TrainingRecord) -> Any:
-    """Load the trained Keras model after checking its hash.
+def checked_model_file(run: Path, record: TrainingRecord) -> Path:
+    """The trained model's file, after checking its hash.
 
     Raises:
-        RunError: when it is missing, changed, or does not load.
+        RunError: when it is missing or changed.
     """
-    from converters.keras_quiet import keras
-
     file = run / record.model.path
     if not file.is_file():
         raise RunError(f"{file}: is missing; train again.")
     if sha256_file(file) != record.model.sha256:
         raise RunError(f"{file}: is not the model that {RECORD_NAME} speaks of; train again.")
+    return file
+
+
+def load_model(file: Path, record: TrainingRecord) -> Any:
+    """Load the trained Keras model.
+
+    Raises:
+        RunError: when it does not load, or is another than the record says.
+    """
+    with status_line("loading TensorFlow"):
+        from converters.keras_quiet import keras
+
     try:
         # Safe mode refuses layers that carry code.
         model = keras.saving.load_model(file, compile=False, safe_mode=True)

@@ -12,6 +12,7 @@ from converters.prove import reference_probabilities
 from converters.run_folder import (
     Photographs,
     TrainingRecord,
+    checked_model_file,
     load_model,
     load_photographs,
     read_record,
@@ -50,6 +51,7 @@ def prepare(run: Path, *, data: Path | None, samples: int, calibration: int, see
         ConversionError: when the model answers NaN.
     """
     record = read_record(run)
+    model_file = checked_model_file(run, record)
     root = data or Path(record.data.root)
     entries = record.data.test if record.data.held_out == "test" else record.data.val
     held_out = load_photographs(
@@ -63,7 +65,7 @@ def prepare(run: Path, *, data: Path | None, samples: int, calibration: int, see
         seed=seed,
         description="calibration pictures",
     )
-    model = load_model(run, record)
+    model = load_model(model_file, record)
     with progress_bar("the trained model's answers", len(held_out.inputs)) as advance:
         reference = reference_probabilities(model, record.head, held_out, advance)
     return Subject(run, record, model, held_out, ranges, reference)

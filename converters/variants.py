@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ import numpy as np
 
 from converters import float_graphs, quantize_onnx, quantize_tflite
 from converters.errors import ConversionError
+from edge_runtime.errors import did_you_mean
 from edge_runtime.manifest import Format, Precision
 
 
@@ -70,7 +70,6 @@ def recipes(names: Sequence[str] = ()) -> tuple[Recipe, ...]:
     known = [recipe.name for recipe in RECIPES]
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, known)
             raise ConversionError(f"No variant {name!r}.{hint} Known: {', '.join(known)}.")
     return tuple(recipe for recipe in RECIPES if not names or recipe.name in names)

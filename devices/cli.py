@@ -15,7 +15,9 @@ from devices.profiles import Profile, load_profiles, profile_for
 
 def mount(app: typer.Typer) -> None:
     """Add the command `devices` to an app."""
-    app.command("devices")(devices_command)
+    app.command("devices", short_help="What this machine is, and the known boards.")(
+        devices_command
+    )
 
 
 def devices_command(

@@ -106,7 +106,11 @@ class Bundle:
         """
         file = self.folder / entry.path
         where = f"{self.path}: {entry.path}"
-        if not file.resolve().is_relative_to(self.folder.resolve()):
+        try:
+            inside = file.resolve().is_relative_to(self.folder.resolve())
+        except (OSError, RuntimeError):  # a link to itself; RuntimeError up to Python 3.12
+            inside = False
+        if not inside:
             raise BundleError(f"{where}: is a link that leads out of the bundle; not opened.")
         if not file.is_file():
             raise BundleError(f"{where}: is missing; copy the bundle again.")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,16 +18,13 @@ if TYPE_CHECKING:
 BundleArgument = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, or the same as one .zip.")
 ]
-ThreadsOption = Annotated[
-    int | None,
-    typer.Option("--threads", min=0, help="0: one for each core.  [default: the profile's]"),
-]
+MAX_THREADS = 256
 
 
 def mount(app: typer.Typer) -> None:
     """Add this package's commands."""
-    app.command("run")(run_command)
-    app.command("verify")(verify_command)
+    app.command("run", short_help="Answer a camera, a video or pictures.")(run_command)
+    app.command("verify", short_help="Replay a bundle's proof on this machine.")(verify_command)
 
 
 def run_command(
@@ -48,7 +43,12 @@ def run_command(
         str | None,
         typer.Option(help="litert, tflite-runtime or onnxruntime.  [default: the profile's]"),
     ] = None,
-    threads: ThreadsOption = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=MAX_THREADS, help="0: one for each core.  [default: the profile's]"
+        ),
+    ] = None,
     profile: Annotated[
         str | None,
         typer.Option(help="Device profile; `edgeproof devices` lists them.  [default: detected]"),
@@ -75,6 +75,8 @@ def run_command(
     from edge_runtime.pipeline import Summary, run
     from edge_runtime.sources import open_source
 
+    outputs = {"--jsonl": jsonl, "--video": video}
+    _require_apart(bundle, source, {name: path for name, path in outputs.items() if path})
     chosen = devices.profile(profile) if profile else devices.profile_for(devices.detect())
     classifier = Classifier(bundle, variant=variant, engine=engine, threads=threads, profile=chosen)
     engine_used = classifier.engine
@@ -83,25 +85,24 @@ def run_command(
         f"{engine_used.version}, {engine_used.threads} threads ({chosen.name})"
     )
     stop = threading.Event()
-    with _terminate_as_interrupt():
-        frames = open_source(source)
-        try:
-            sinks = _open_sinks(classifier.bundle, frames, jsonl, video, display, stop)
-        except BaseException:
-            frames.close()
-            raise
-        summary = Summary()
-        try:
-            run(classifier, frames, sinks, stop=stop, max_frames=max_frames, summary=summary)
-        finally:
-            _print_summary(summary, [path for path in (jsonl, video) if path])
+    frames = open_source(source)
+    try:
+        sinks = _open_sinks(classifier.bundle, frames, jsonl, video, display, stop)
+    except BaseException:
+        frames.close()
+        raise
+    summary = Summary()
+    try:
+        run(classifier, frames, sinks, stop=stop, max_frames=max_frames, summary=summary)
+    finally:
+        _print_summary(summary, [path for path in (jsonl, video) if path])
     if summary.interrupted:
         raise typer.Exit(130)
 
 
 def verify_command(
     bundle: BundleArgument,
-    threads: ThreadsOption = None,
+    threads: Annotated[int, typer.Option(min=0, max=MAX_THREADS, help="0: one for each core.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Check every hash, replay the golden set, and say whether the bundle answers as recorded.
@@ -115,7 +116,7 @@ def verify_command(
 
     opened = Bundle.open(bundle)
     with status_line("verifying") as on_step:
-        result = verify(opened, threads=threads or 0, on_step=on_step)
+        result = verify(opened, threads=threads, on_step=on_step)
     _print_json(opened, result) if as_json else _print_table(opened, result)
     if (different := result.first_difference) is not None:
         raise VerificationError(
@@ -129,18 +130,22 @@ def verify_command(
         )
 
 
-@contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: with everything written and the summary."""
+def _require_apart(bundle: Path, source: str, outputs: dict[str, Path]) -> None:
+    """An output must not be written over what is read, nor over the other output.
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+    Raises:
+        SinkError: when it would be.
+    """
+    from edge_runtime.errors import SinkError
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    taken = {Path(source).resolve(): "the source"}
+    for option, path in outputs.items():
+        place = path.resolve()
+        if place in taken:
+            raise SinkError(f"{option} {path}: is {taken[place]}; choose another name.")
+        if place == bundle.resolve() or place.is_relative_to(bundle.resolve()):
+            raise SinkError(f"{option} {path}: lies in the bundle; choose another place.")
+        taken[place] = f"also given to {option}"
 
 
 def _open_sinks(
@@ -182,15 +187,18 @@ def _print_summary(summary: Summary, written: list[Path]) -> None:
     if not summary.frames:
         typer.echo("No frame was answered.", err=True)
         return
-    common = ", ".join(f"{label} {count}" for label, count in summary.labels.most_common(5))
+    from edge_runtime.text import printable
+
+    best = summary.labels.most_common(5)
+    common = ", ".join(f"{printable(label)} {count}" for label, count in best)
     typer.echo(
         f"{summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.0f} fps), "
         f"median frame age {summary.age_ms_median:.0f} ms, {summary.dropped} dropped: {common}"
     )
     for reason in summary.skipped[:10]:
-        typer.echo(f"skipped {reason}", err=True)
+        typer.echo(f"note: {printable(reason)}", err=True)
     if len(summary.skipped) > 1:
-        typer.echo(f"skipped {len(summary.skipped)} files in all", err=True)
+        typer.echo(f"note: {len(summary.skipped)} files skipped in all", err=True)
     for path in written:
         if path.exists():
             typer.echo(f"wrote {path}")

@@ -1,6 +1,6 @@
 """What can go wrong on the device, each under the project's one root."""
 
-from devices.errors import EdgeproofError
+from devices.errors import EdgeproofError, did_you_mean
 
 __all__ = [
     "BundleError",
@@ -14,6 +14,7 @@ __all__ = [
     "TensorError",
     "VariantError",
     "VerificationError",
+    "did_you_mean",
 ]
 
 

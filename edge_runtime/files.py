@@ -21,6 +21,8 @@ _WHY = {
     errno.EACCES: "no permission to write there; choose another place or change its permissions",
     errno.EPERM: "no permission to write there; choose another place or change its permissions",
     errno.EROFS: "that file system is read-only; choose another place",
+    errno.EEXIST: "a part of that path is a file, not a folder; choose another place",
+    errno.ENAMETOOLONG: "that name is too long; choose a shorter one",
     errno.ENOTDIR: "a part of that path is a file, not a folder; choose another place",
 }
 

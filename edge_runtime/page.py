@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,9 @@ def themed_figure(
             "grid.color": line,
             "axes.prop_cycle": cycler(color=_SERIES[theme]),
         }
-        with matplotlib.rc_context({**_BOTH, **colours}):
+        with matplotlib.rc_context({**_BOTH, **colours}), warnings.catch_warnings():
+            # A letter that the font lacks is a box in the figure, and no news for a terminal.
+            warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
             figure = Figure(figsize=(width_in, height_in), layout="constrained")
             draw(figure)
             uris[theme] = figure_data_uri(figure)

@@ -57,7 +57,7 @@ class Summary:
     Attributes:
         frames: how many were answered.
         dropped: live frames that were replaced by newer ones before their turn.
-        skipped: what could not be read, in words.
+        skipped: what was passed over or is missing, in words.
         labels: how often each label came first.
         seconds: from the first frame captured to the last answered.
         age_ms_median: middle frame age at the answer.
@@ -190,12 +190,12 @@ def run(
                         break
                     started = started or frame.captured_s
                     result = _answer(classifier, frame, recent)
-                    for sink in sinks:
-                        sink.write(result)
                     summary.frames += 1
                     summary.labels[result.prediction.label] += 1
                     summary.seconds = recent[-1] - started
                     ages.append(result.age_ms)
+                    for sink in sinks:
+                        sink.write(result)
             except KeyboardInterrupt:
                 summary.interrupted = True
             finally:

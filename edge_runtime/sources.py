@@ -44,7 +44,7 @@ class Source(Protocol):
         live: frames come at their own time, and only the newest is worth an answer.
         frame_count: how many are to be expected; `None` for a camera.
         fps: frames a second; `None` where there is no such thing.
-        skipped: what could not be read and was passed over, in words.
+        skipped: what was passed over or is missing, in words.
     """
 
     name: str
@@ -92,6 +92,7 @@ class VideoFile(_Readable):
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self.skipped: list[str] = []
+        _require_utf8(path)
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         self._delivered = 0
         self._held = self._decode() if self._capture.isOpened() else None
@@ -132,6 +133,11 @@ class VideoFile(_Readable):
                 f"{self.name}: is cut off or damaged: ended after {decoded} of "
                 f"{self.frame_count} frames; the last one was not answered."
             )
+        if self.frame_count and decoded < self.frame_count:
+            self.skipped.append(
+                f"{self.name}: ended after {decoded} of the {self.frame_count} frames that its "
+                "header promises; some whole files do, and a file whose end is cut off does"
+            )
 
 
 class Pictures(_Readable):
@@ -158,13 +164,15 @@ class Pictures(_Readable):
             except ImageError as exc:
                 if self._only:
                     raise SourceError(str(exc)) from exc
-                self.skipped.append(str(exc))
+                self.skipped.append(f"skipped {exc}")
                 continue
             frame = Frame(image, self._delivered, time.perf_counter(), name=str(file))
             self._delivered += 1
             return frame
         if not self._delivered and self.skipped:
-            raise SourceError(f"{self.name}: none of its pictures is readable: {self.skipped[0]}")
+            raise SourceError(
+                f"{self.name}: none of its pictures is readable: {self.skipped[0].removeprefix('skipped ')}"
+            )
         return None
 
     def close(self) -> None:
@@ -214,6 +222,8 @@ def open_source(spec: str | int | Path) -> Source:
         SourceError: when it does not exist or does not open.
     """
     text = str(spec)
+    if not text.strip():
+        raise SourceError("--source is empty; it takes a camera index, a file or a folder.")
     if camera := re.fullmatch(r"(?:/dev/video)?(\d{1,4})", text):
         return V4l2Camera(int(camera[1]))
     if "://" in text:  # not printed: it may hold a password
@@ -230,6 +240,15 @@ def open_source(spec: str | int | Path) -> Source:
         f"{text}: no such file or folder; --source takes a camera index, a video file, "
         "a folder of pictures or a picture."
     )
+
+
+def _require_utf8(path: Path) -> None:
+    # OpenCV crashes the whole process on such a name.
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as exc:
+        shown = os.fsencode(path).decode(errors="replace")
+        raise SourceError(f"{shown}: its name is not UTF-8; rename it.") from exc
 
 
 def _why_no_camera(index: int) -> str:

@@ -144,6 +144,8 @@ def _check_variant(
     detail = f"{len(recorded)} inputs, max off {off:.2g} (limit {variant.tolerance:.2g})"
     if flips:
         detail += f", {flips} other first labels"
+    as_trained = int((answered.argmax(1) == golden.reference.argmax(1)).sum())
+    detail += f"; {as_trained} first labels as the trained model's"
     if _within(answered, recorded, variant.tolerance):
         return Check(subject, "same", "head", off, detail)
     return Check(subject, "differs", "engine", off, detail)
@@ -168,8 +170,12 @@ def _require_shapes(bundle: Bundle, golden: GoldenTensors) -> None:
     shape = bundle.preprocess.input_shape
     labels = len(bundle.labels)
     samples = len(golden.inputs)
+    recorded = [golden.reference, *golden.probabilities.values()]
     fits = (
-        len(golden.frames) == len(bundle.manifest.golden.frames) == len(golden.frame_inputs)
+        golden.frame_inputs.ndim == golden.inputs.ndim == 4
+        and all(array.dtype == np.float32 for array in recorded)
+        and bool(np.isfinite(golden.reference).all())
+        and len(golden.frames) == len(bundle.manifest.golden.frames) == len(golden.frame_inputs)
         and all(f.dtype == np.uint8 and f.ndim == 3 and f.shape[2] == 3 for f in golden.frames)
         and golden.frame_inputs.dtype == golden.inputs.dtype == np.uint8
         and golden.frame_inputs.shape[1:] == golden.inputs.shape[1:] == shape

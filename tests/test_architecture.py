@@ -13,8 +13,8 @@ REPOSITORY = Path(__file__).parents[1]
 MAY_IMPORT = {
     "devices": set(),
     "edge_runtime": {"devices"},
-    "trainer": {"edge_runtime", "devices"},
-    "converters": {"edge_runtime", "devices"},
+    "trainer": {"edge_runtime"},
+    "converters": {"edge_runtime"},
 }
 # The device side must never need them, not even inside a function.
 WORKSTATION_ONLY = {"tensorflow", "keras", "litert_quantizer", "tf2onnx", "onnx", "sklearn"}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from devices.errors import did_you_mean
+from edge_runtime.errors import did_you_mean
 from edge_runtime.preprocess import MAX_SIDE, Fit
 from trainer.errors import ArchitectureError, OptionError
 

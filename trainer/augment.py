@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from devices.errors import did_you_mean
+from edge_runtime.errors import did_you_mean
 from trainer.errors import OptionError
 
 

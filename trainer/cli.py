@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def mount(app: typer.Typer) -> None:
     """Add this package's command."""
-    app.command("train")(train_command)
+    app.command("train", short_help="Photographs to a model with its report.")(train_command)
 
 
 def train_command(
@@ -92,7 +92,10 @@ def train_command(
     ] = None,
     patience: Annotated[
         int | None,
-        typer.Option(help="Stop after so many epochs without a better validation loss."),
+        typer.Option(
+            help="Stop after so many epochs without a better validation loss.  [default: 15 "
+            "from scratch, 4 and then 5 from weights]",
+        ),
     ] = None,
     seed: Annotated[
         int, typer.Option(help="Another seed gives another split and other starting weights.")

@@ -14,6 +14,14 @@ from trainer.errors import DataError
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
+# What others call them. Passed over in silence, a user's own split would be lost.
+_OTHER_NAMES: dict[str, Part] = {
+    "validation": "val",
+    "valid": "val",
+    "dev": "val",
+    "testing": "test",
+    "eval": "test",
+}
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,11 @@ def _part_folders(root: Path) -> dict[Part | None, Path]:
         part: root / part for part in PARTS if _subfolders(root / part)
     }
     if "train" in present:
+        for other, part in _OTHER_NAMES.items():
+            if part not in present and _subfolders(root / other):
+                raise DataError(
+                    f"{root / other}: would not be read beside train/; rename it to {part}/."
+                )
         return present
     if present:
         name = next(iter(present))

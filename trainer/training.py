@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edge_runtime.errors import StorageError
 from edge_runtime.files import require_writable_folder, sha256_file, staged_file, write_text
 from edge_runtime.head import Head
+from edge_runtime.progress import status_line
 from trainer.architectures import ModelSpec
 from trainer.augment import augmentation
 from trainer.dataset import Dataset, load_dataset
@@ -160,7 +161,8 @@ def _kept_if_begun(out: Path, *, overwrite: bool) -> Iterator[None]:
 
 
 def _build(settings: Settings, head: Head, num_labels: int) -> keras.Model:
-    from trainer.keras_quiet import keras
+    with status_line("loading TensorFlow"):
+        from trainer.keras_quiet import keras
 
     keras.utils.set_random_seed(settings.seed)
     side = settings.preprocess.width

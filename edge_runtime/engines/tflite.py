@@ -27,7 +27,7 @@ class _InterpreterEngine(Engine):
                     model_path=str(model), num_threads=self.threads
                 )
                 self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as exc:
+        except (ValueError, RuntimeError, TypeError) as exc:  # TypeError: a path that is no UTF-8
             raise EngineError(f"{model}: does not load on {self.name}: {exc}") from exc
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()

@@ -27,7 +27,8 @@ class JsonLinesSink:
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             # Line by line under the final name: each line is whole, and followers see it.
-            self._file = path.open("w", encoding="utf-8", buffering=1)
+            # A file name that is no UTF-8 becomes an escape, which JSON has too.
+            self._file = path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
 
     def write(self, result: Result) -> None:
         prediction = result.prediction

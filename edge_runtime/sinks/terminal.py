@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 import time
@@ -17,7 +18,8 @@ class TerminalSink:
     """Redraws one line on a terminal; elsewhere prints a line when the answer changes."""
 
     def __init__(self, out: TextIO | None = None) -> None:
-        self._out = out or sys.stdout
+        # Started with its output closed, a process has no sys.stdout at all.
+        self._out = out or sys.stdout or io.StringIO()
         self._is_terminal = self._out.isatty()
         self._drawn_s = 0.0
         self._label: str | None = None

@@ -27,6 +27,8 @@ class VideoSink:
         """Raises SinkError for a file name of another kind, StorageError for a closed folder."""
         if path.suffix.lower() not in SUFFIXES:
             raise SinkError(f"{path}: a video ends in {', '.join(SUFFIXES)}.")
+        if path.is_dir():
+            raise SinkError(f"{path}: is a folder; name a file.")
         self._path = path
         self._fps = fps
         self._stack = contextlib.ExitStack()

@@ -179,3 +179,83 @@ def test_verify_of_a_damaged_bundle(colour_bundle: Path):
     model.write_bytes(model.read_bytes()[:-1] + b"!")
     assert_one_clear_line(edgeproof("verify", colour_bundle), "float32.tflite", "SHA-256")
     assert_one_clear_line(edgeproof("verify", colour_bundle / "none"), "no such bundle")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["--video", "{clip}"], id="video-over-source"),
+        pytest.param(["--jsonl", "{clip}"], id="jsonl-over-source"),
+        pytest.param(["--jsonl", "{bundle}/bundle.json"], id="into-the-bundle"),
+        pytest.param(["--jsonl", "{clip}.mp4", "--video", "{clip}.mp4"], id="both-the-same"),
+    ],
+)
+def test_outputs_spare_what_is_read(colour_bundle: Path, colour_video: Path, arguments):
+    before = colour_video.read_bytes(), (colour_bundle / "bundle.json").read_bytes()
+    filled = [a.format(clip=colour_video, bundle=colour_bundle) for a in arguments]
+    done = edgeproof("run", colour_bundle, "--source", colour_video, *filled)
+    assert_one_clear_line(done, "choose another")
+    assert (colour_video.read_bytes(), (colour_bundle / "bundle.json").read_bytes()) == before
+
+
+def shell(line: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_reader_that_has_enough_is_no_failure(colour_bundle: Path, colour_folder: Path):
+    command = f"{sys.executable} -m edgeproof"
+    done = shell(f"{command} run {colour_bundle} --source {colour_folder} | head -1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert shell(f"{command} verify {colour_bundle} 2>/dev/null | true").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param("run {bundle} --source {folder} >&-", id="stdout-closed"),
+        pytest.param("run {bundle} --source {folder} >/dev/full", id="stdout-full"),
+        pytest.param("verify $(printf x%.0s {{1..300}})", id="name-too-long"),
+        pytest.param("run {bundle} --source ''", id="empty-source"),
+        pytest.param("run {bundle} --source {folder} --threads 100000", id="threads"),
+    ],
+)
+def test_odd_surroundings_are_no_traceback(colour_bundle: Path, colour_folder: Path, line: str):
+    filled = line.format(bundle=colour_bundle, folder=colour_folder)
+    done = shell(f"{sys.executable} -m edgeproof {filled}")
+    assert "Traceback" not in done.stderr
+    assert 0 <= done.returncode < 126
+
+
+def test_names_that_are_not_utf8(colour_bundle: Path, colour_folder: Path, tmp_path: Path):
+    odd = os.fsencode(colour_folder) + b"/\xff.png"
+    os.rename(os.fsencode(colour_folder / "red.png"), odd)  # noqa: PTH104  # bytes, no Path
+    jsonl = tmp_path / "answers.jsonl"
+    done = edgeproof("run", colour_bundle, "--source", colour_folder, "--jsonl", jsonl)
+    assert done.returncode == 0, done.stderr
+    assert len([json.loads(line) for line in jsonl.read_text().splitlines()]) == 3
+    clip = os.fsencode(tmp_path) + b"/\xff.mp4"
+    Path(os.fsdecode(clip)).write_bytes(b"x")
+    opened = edgeproof("run", colour_bundle, "--source", os.fsdecode(clip))
+    assert_one_clear_line(opened, "not UTF-8")
+
+
+def test_verify_interrupted_says_so(colour_bundle: Path):
+    code = (
+        "import edgeproof, edge_runtime.verification as v\n"
+        "def interrupted(*_, **__): raise KeyboardInterrupt\n"
+        "v.verify = interrupted\nedgeproof.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "verify", str(colour_bundle)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 130
+    assert done.stderr.strip().endswith("edgeproof: interrupted; nothing half-done is left")
