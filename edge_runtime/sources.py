@@ -170,9 +170,8 @@ class Pictures(_Readable):
             self._delivered += 1
             return frame
         if not self._delivered and self.skipped:
-            raise SourceError(
-                f"{self.name}: none of its pictures is readable: {self.skipped[0].removeprefix('skipped ')}"
-            )
+            first = self.skipped[0].removeprefix("skipped ")
+            raise SourceError(f"{self.name}: none of its pictures is readable: {first}")
         return None
 
     def close(self) -> None:
