@@ -157,7 +157,7 @@ def main() -> None:
         if isinstance(why, BrokenPipeError):
             sys.exit(0)  # the reader of our output, such as `head`, has what it wanted
         if isinstance(getattr(why, "__cause__", None), KeyboardInterrupt):
-            _fail("interrupted; nothing half-done is left", 130)
+            _fail("interrupted", 130)
         raise
     except OSError as exc:
         where = f"{exc.filename}: " if exc.filename else ""

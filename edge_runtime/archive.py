@@ -43,7 +43,7 @@ def extract_bundle(archive: Path, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with packed.open(member) as source, target.open("xb") as out:
                     shutil.copyfileobj(source, out, 1 << 20)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as exc:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as exc:
         raise BundleError(f"{archive}: not a readable zip: {exc}; copy the bundle again.") from exc
     except OSError as exc:
         raise BundleError(f"{archive}: cannot be unpacked: {exc.strerror or exc}.") from exc

@@ -6,9 +6,8 @@ import hashlib
 import shutil
 import tempfile
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edge_runtime.archive import extract_bundle
 from edge_runtime.errors import BundleError, VariantError
@@ -38,7 +37,6 @@ class Bundle:
     path: Path
     folder: Path
     manifest: Manifest
-    _cleanup: Any = field(default=None, repr=False)
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
@@ -62,8 +60,7 @@ class Bundle:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        finalizer = weakref.finalize(bundle, shutil.rmtree, folder, ignore_errors=True)
-        object.__setattr__(bundle, "_cleanup", finalizer)
+        weakref.finalize(bundle, shutil.rmtree, folder, ignore_errors=True)
         return bundle
 
     @property

@@ -71,7 +71,7 @@ class Classifier:
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         device = devices.detect()
-        profile = profile or devices.profile_for(device)
+        self.profile = profile = profile or devices.profile_for(device)
         self.variant, engine_name = choose(
             self.bundle, variant=variant, engine=engine, profile=profile
         )

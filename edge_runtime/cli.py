@@ -77,12 +77,17 @@ def run_command(
 
     outputs = {"--jsonl": jsonl, "--video": video}
     _require_apart(bundle, source, {name: path for name, path in outputs.items() if path})
-    chosen = devices.profile(profile) if profile else devices.profile_for(devices.detect())
-    classifier = Classifier(bundle, variant=variant, engine=engine, threads=threads, profile=chosen)
+    classifier = Classifier(
+        bundle,
+        variant=variant,
+        engine=engine,
+        threads=threads,
+        profile=devices.profile(profile) if profile else None,
+    )
     engine_used = classifier.engine
     typer.echo(
         f"{classifier.bundle.name}: {classifier.variant.name} on {engine_used.name} "
-        f"{engine_used.version}, {engine_used.threads} threads ({chosen.name})"
+        f"{engine_used.version}, {engine_used.threads} threads ({classifier.profile.name})"
     )
     stop = threading.Event()
     frames = open_source(source)

@@ -19,4 +19,4 @@ class CollectingSink:
         self.results.append(result.without_pixels())
 
     def close(self) -> None:
-        pass
+        """There is nothing to finish."""

@@ -161,6 +161,16 @@ def test_a_zip_with_a_link_is_not_unpacked(tmp_path: Path):
         Bundle.open(archive)
 
 
+def test_a_zip_packed_in_an_unknown_way_is_one_clear_line(tmp_path: Path):
+    archive = zipped(tmp_path / "odd.zip", "bundle.json")
+    data = bytearray(archive.read_bytes())
+    central = data.index(b"PK\x01\x02")
+    data[8:10] = data[central + 10 : central + 12] = (99).to_bytes(2, "little")
+    archive.write_bytes(bytes(data))
+    with pytest.raises(BundleError, match="compression"):
+        Bundle.open(archive)
+
+
 def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("edge_runtime.archive.MAX_TOTAL_BYTES", 1000)
     archive = zipped(tmp_path / "bomb.zip", "bundle.json", b"\0" * 2000)

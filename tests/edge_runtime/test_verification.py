@@ -64,12 +64,12 @@ def test_one_level_in_preprocessing_is_found(colour_bundle: Path, reseal):
     assert result.first_difference.max_difference == 1
 
 
-@pytest.mark.parametrize("value", [0.5, np.nan, np.inf])
-def test_an_engine_that_answers_otherwise_is_found(colour_bundle: Path, reseal, value: float):
+@pytest.mark.parametrize(("value", "stage"), [(0.5, "engine"), (np.nan, "head"), (np.inf, "head")])
+def test_an_engine_that_answers_otherwise_is_found(colour_bundle: Path, reseal, value, stage):
     other = golden(colour_bundle).raw[NAME].copy()
     other[2] = value
     result = verify(rewrite(colour_bundle, reseal, raw={NAME: other}, probabilities={NAME: other}))
-    assert result.first_difference.stage == "engine" or not np.isfinite(value)
+    assert result.first_difference.stage == stage
     assert not result.passed
 
 
