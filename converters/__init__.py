@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from converters.conversion import ConvertOptions, convert
     from converters.errors import ConversionError, ParityError, RunError
     from converters.outcome import Conversion, Outcome
-    from converters.parity import compare
 
 __all__ = [
     "Conversion",
@@ -23,7 +22,6 @@ __all__ = [
     "Outcome",
     "ParityError",
     "RunError",
-    "compare",
     "convert",
 ]
 
@@ -35,7 +33,6 @@ _HOME = {
     "Outcome": "outcome",
     "ParityError": "errors",
     "RunError": "errors",
-    "compare": "parity",
     "convert": "conversion",
 }
 

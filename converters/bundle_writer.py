@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from converters.export_head import EXPORTED
 from converters.gates import gates
-from converters.golden_set import record_golden
-from converters.outcome import Outcome
+from converters.golden_set import golden_inputs, record_golden
+from converters.outcome import CSource, Outcome
 from converters.report import render_report
 from converters.subject import Subject
 from edge_runtime.archive import pack_bundle
@@ -35,6 +38,8 @@ from edge_runtime.manifest import (
     Manifest,
     Variant,
 )
+from edge_runtime.matrix import Matrix, ModelFile, measured_tolerance, parity_matrix
+from edge_runtime.progress import status_line
 
 _PACKAGES = (
     "edgeproof",
@@ -49,6 +54,10 @@ _PACKAGES = (
     "opencv-python",
     "numpy",
 )
+
+
+# A slow engine answers fewer golden inputs; the whole matrix must not outlast the proof.
+_MATRIX_BUDGET_S = 2.0
 
 
 def require_free(out: Path, *, overwrite: bool) -> None:
@@ -88,14 +97,21 @@ def staged_bundle(out: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 def write_bundle(
-    folder: Path, name: str, subject: Subject, outcomes: list[Outcome], command: str
+    folder: Path,
+    name: str,
+    subject: Subject,
+    outcomes: Sequence[Outcome],
+    c_source: CSource | None,
+    command: str,
 ) -> Manifest:
-    """Add golden set, report and manifest to a folder that holds the model files.
+    """Add golden set, parity matrix, report and manifest to a folder that holds the model files.
 
     Raises:
         StorageError: when it cannot be written.
     """
     shipped = {o.name: o.proof for o in outcomes if o.shipped and o.proof}
+    chosen = golden_inputs(subject.held_out, subject.reference, shipped)
+    matrix = _matrix(subject, outcomes, chosen)
     with storage_errors(folder):
         golden = record_golden(
             folder / "golden" / "frames",
@@ -103,22 +119,26 @@ def write_bundle(
             subject.held_out,
             subject.reference,
             shipped,
+            chosen=chosen,
+            matrix=matrix,
         )
         tensors = folder / "golden" / "tensors.npz"
         tensors.parent.mkdir(exist_ok=True)
         golden.tensors.write(tensors)
         manifest = Manifest(
-            schema_version=1,
+            schema_version=2,
             name=name,
             task="classification",
             labels=subject.record.labels,
             preprocess=subject.record.preprocess,
-            head=subject.record.head,
-            variants=tuple(_variant(folder, o) for o in outcomes if o.shipped),
+            head=EXPORTED,
+            variants=tuple(_variant(folder, o, matrix) for o in outcomes if o.shipped),
             golden=GoldenEntry(
                 frames=tuple(_entry(folder, file) for file in golden.frame_files),
                 tensors=_entry(folder, tensors),
             ),
+            matrix=matrix.cells,
+            sources=tuple(_entry(folder, file) for file in (c_source.files if c_source else ())),
             provenance=_provenance(subject, command),
         )
         report = folder / "report.html"
@@ -130,6 +150,24 @@ def write_bundle(
     return manifest
 
 
+def _matrix(subject: Subject, outcomes: Sequence[Outcome], chosen: np.ndarray) -> Matrix:
+    """What every engine here makes of the golden inputs."""
+    with status_line("every variant on every engine") as say:
+        return parity_matrix(
+            {
+                o.name: ModelFile(o.recipe.format, o.file)
+                for o in outcomes
+                if o.shipped and o.file is not None
+            },
+            head=EXPORTED,
+            inputs=subject.held_out.inputs[chosen],
+            reference=subject.reference[chosen],
+            labels=subject.held_out.labels[chosen],
+            budget_s=_MATRIX_BUDGET_S,
+            on_step=say,
+        )
+
+
 def bundle_name(out: Path) -> str:
     """`pets` for `pets.bundle` and `pets.bundle.zip`."""
     return out.name.removesuffix(".zip").removesuffix(".bundle") or "model"
@@ -139,17 +177,25 @@ def _is_zip(out: Path) -> bool:
     return out.suffix.lower() == ".zip"
 
 
-def _variant(folder: Path, outcome: Outcome) -> Variant:
+def _variant(folder: Path, outcome: Outcome, matrix: Matrix) -> Variant:
     assert outcome.proof is not None and outcome.file is not None  # shipped, so it was made
     recipe = outcome.recipe
+    is_onnx_int8 = recipe.name == "onnx-int8"
+    floor = gates()[recipe.precision].tolerance
     return Variant(
         format=recipe.format,
         precision=recipe.precision,
         file=_entry(folder, outcome.file),
         parity=outcome.proof.parity,
         missed=outcome.problems,
-        tolerance=gates()[recipe.precision].tolerance,
+        unsure=outcome.unsure,
+        floor=floor,
+        tolerance=measured_tolerance(matrix, outcome.name, floor),
         latency_ms=outcome.proof.latency_ms,
+        engine=outcome.proof.engine,
+        scheme=outcome.plan.scheme if is_onnx_int8 else None,
+        noise=outcome.noise,
+        repair=outcome.repair,
     )
 
 
@@ -171,6 +217,7 @@ def _provenance(subject: Subject, command: str) -> dict[str, Any]:
         "training": {
             "run": subject.run.name,
             "architecture": record.architecture,
+            "head": record.head.kind,
             "created": record.created,
             "model_sha256": record.model.sha256,
             "versions": record.versions,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
+
+_NOISIEST = 8
 
 if TYPE_CHECKING:
     from converters.outcome import Conversion, Outcome
@@ -27,12 +29,36 @@ def convert_command(
     ],
     variant: Annotated[
         list[str] | None,
-        typer.Option(help="Make only this one, such as tflite-int8; may be repeated."),
+        typer.Option(help="Make only this one, such as tflite-int8 or c; may be repeated."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROFILE",
+            help="Make just what that device needs; `edgeproof devices` lists the profiles.",
+        ),
     ] = None,
     accept: Annotated[
         list[str] | None,
         typer.Option(help="Ship this variant although it misses its gate; may be repeated."),
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Find the noisiest layers, also where gates are kept.")
+    ] = False,
+    mend: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Mend what misses its gate: other calibration, then layers in higher precision.",
+        ),
+    ] = False,
+    keep_as: Annotated[
+        str,
+        typer.Option(
+            metavar="float32|int16",
+            help="What repair keeps layers as; int16 leaves TFLite integers from end to end.",
+        ),
+    ] = "float32",
     data: Annotated[
         Path | None,
         typer.Option(help="Where the photographs lie now, if not where training found them."),
@@ -56,7 +82,11 @@ def convert_command(
 
     options = ConvertOptions(
         variants=tuple(variant or ()),
+        target=target,
         accept=tuple(accept or ()),
+        explain=explain,
+        repair=mend,
+        keep_as=_keep_as(keep_as),
         data=data,
         samples=samples,
         calibration=calibration,
@@ -69,6 +99,12 @@ def convert_command(
     conversion.require(options.accept)
 
 
+def _keep_as(text: str) -> Literal["float32", "int16"]:
+    if text in ("float32", "int16"):
+        return cast(Literal["float32", "int16"], text)
+    raise typer.BadParameter(f"{text!r} is neither float32 nor int16", param_hint="--keep-as")
+
+
 def print_conversion(conversion: Conversion) -> None:
     """Show the table of variants, and where the bundle is."""
     from rich import box
@@ -77,14 +113,20 @@ def print_conversion(conversion: Conversion) -> None:
 
     title = f"against the trained model, on {conversion.samples} {conversion.held_out} pictures"
     # Narrow enough for a terminal of 80 columns; the report has the rest.
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("variant", no_wrap=True)
-    for column in ("MB", "accuracy", "top-1 same", "max error", "ms"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("variant", no_wrap=True, min_width=14)
+    for column, width in (("MB", 5), ("accuracy", 8), ("same", 6), ("max error", 9), ("ms", 6)):
+        table.add_column(column, justify="right", no_wrap=True, min_width=width)
     table.add_column("gate", overflow="fold")
     for outcome in conversion.outcomes:
         table.add_row(*_row(outcome))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for outcome in conversion.outcomes:
+        _print_details(outcome)
+    for warning in conversion.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    _print_c_source(conversion)
     if conversion.bundle:
         typer.echo(f"bundle: {conversion.bundle}")
         typer.echo(f"report: {conversion.bundle / 'report.html'}" * conversion.bundle.is_dir())
@@ -92,14 +134,57 @@ def print_conversion(conversion: Conversion) -> None:
         typer.echo(f"next:   edgeproof run {quoted} --source 0     (a camera; or a file or folder)")
 
 
-def _row(outcome: Outcome) -> list[str]:
-    from rich.markup import escape
+def _print_details(outcome: Outcome) -> None:
+    """What is said of one variant below the table: problems, doubts, repair, noise."""
+    for problem in outcome.problems:
+        typer.echo(f"{outcome.name}: missed: {problem}")
+    for doubt in outcome.unsure:
+        typer.echo(f"{outcome.name}: cannot tell: {doubt}")
+    if outcome.repair:
+        typer.echo(
+            f"{outcome.name}, how it was mended:"
+            if outcome.repaired
+            else f"{outcome.name}, what was tried; nothing mends it:"
+        )
+        for step in outcome.repair:
+            mark = "->" if step.chosen else "  "
+            # Intervals are said of the outcome already.
+            missed = [problem.partition(" (")[0] for problem in step.missed]
+            state = "; ".join(missed) or "keeps its gate"
+            typer.echo(
+                f" {mark} {step.what}: {step.bytes / 1e6:.2f} MB, {step.latency_ms:.2f} ms, {state}"
+            )
+    if outcome.noise:
+        typer.echo(f"{outcome.name}, noisiest layers (signal to noise, own noise):")
+        for layer in outcome.noise[:_NOISIEST]:
+            typer.echo(
+                f"    {_decibels(layer.sqnr_db)} {_decibels(layer.own_db)}  "
+                f"{layer.layer} ({layer.operator})"
+            )
 
-    if outcome.problems:
-        shipped = " (shipped all the same)" if outcome.shipped else ""
-        gate = f"[bold red]missed[/]: {escape(', '.join(outcome.problems))}{shipped}"
-    else:
-        gate = "[green]passed[/]"
+
+def _decibels(value: float | None) -> str:
+    return "  none  " if value is None else f"{value:5.1f} dB"
+
+
+def _print_c_source(conversion: Conversion) -> None:
+    source = conversion.c_source
+    if source is None:
+        return
+    if source.problem:
+        typer.echo(f"c: not made: {source.problem}", err=True)
+    elif conversion.bundle:
+        typer.echo(f"c:      {conversion.bundle / 'c'} (tflite-int8 as C++ source)")
+
+
+def _row(outcome: Outcome) -> list[str]:
+    gate = "[bold red]missed[/]" if outcome.problems else "[green]passed[/]"
+    if outcome.unsure and not outcome.problems:
+        gate = "[yellow]cannot tell[/]"
+    if outcome.problems and outcome.shipped:
+        gate += ", accepted"
+    if outcome.repaired:
+        gate += ", repaired"
     if outcome.proof is None:
         return [outcome.name, *["-"] * 5, gate]
     parity = outcome.proof.parity

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from converters.bundle_writer import bundle_name, require_free, staged_bundle, write_bundle
+from converters.c_source import c_sources
 from converters.errors import ConversionError
-from converters.outcome import Conversion, Outcome
+from converters.outcome import Conversion, CSource, Outcome
 from converters.prove import prove
+from converters.quantisation_plan import QuantisationPlan
+from converters.repair import Attempt, Workbench, repair
 from converters.subject import Subject, prepare
-from converters.variants import Ingredients, Recipe, recipes
+from converters.variants import C_SOURCE, C_SOURCE_OF, Choice, Ingredients, Recipe, choose
 from edge_runtime.errors import EngineError, TensorError
 from edge_runtime.files import write_bytes
-from edge_runtime.progress import progress_bar
+from edge_runtime.manifest import LayerNoise
+from edge_runtime.progress import progress_bar, status_line
+from edge_runtime.target import target_of
+
+# Repair may calibrate on more pictures than the first attempt did.
+REPAIR_CALIBRATION = 1000
 
 
 @dataclass(frozen=True)
@@ -21,8 +31,13 @@ class ConvertOptions:
     """How a run is converted.
 
     Attributes:
-        variants: names of those to make; empty for all.
+        variants: names of those to make; empty for what the target needs, or all.
+        target: name of a device profile: what that device needs is made, and int8 ONNX as it
+            wants it.
         accept: names of those to ship although they miss their gate.
+        explain: find the noisiest layers of every variant, not only of those that miss.
+        repair: mend variants that miss their gate.
+        keep_as: what repair keeps layers as, once calibration is at its end.
         data: where the photographs lie now; `None` for where training found them.
         samples: at most so many held-out pictures are compared.
         calibration: at most so many training pictures show the quantisers their ranges.
@@ -32,13 +47,27 @@ class ConvertOptions:
     """
 
     variants: tuple[str, ...] = ()
+    target: str | None = None
     accept: tuple[str, ...] = ()
+    explain: bool = False
+    repair: bool = False
+    keep_as: Literal["float32", "int16"] = "float32"
     data: Path | None = None
     samples: int = 500
     calibration: int = 200
     seed: int = 0
     overwrite: bool = False
     command: str = ""
+
+    def plan(self) -> QuantisationPlan:
+        """How quantised variants are made at first."""
+        plan = QuantisationPlan(pictures=self.calibration)
+        return replace(plan, scheme=target_of(self.target).onnx_int8) if self.target else plan
+
+    def choice(self) -> Choice:
+        """What is made. Raises ConversionError or UnknownDeviceError for an unknown name."""
+        target = target_of(self.target) if self.target else None
+        return choose(self.variants or (target.export if target else ()))
 
 
 def convert(run: str | Path, out: str | Path, options: ConvertOptions | None = None) -> Conversion:
@@ -54,63 +83,163 @@ def convert(run: str | Path, out: str | Path, options: ConvertOptions | None = N
     Raises:
         RunError: when the run is damaged or its photographs are gone.
         ConversionError: when the trained model answers NaN, or a variant's name is unknown.
+        UnknownDeviceError: when the target is unknown.
         StorageError: when `out` exists or cannot be written.
     """
     run, out, options = Path(run), Path(out), options or ConvertOptions()
-    chosen = recipes(options.variants)
-    recipes(options.accept)  # a typo there must not wait for the end
+    options.choice()
+    choose(options.accept)  # a typo there must not wait for the end
     require_free(out, overwrite=options.overwrite)
+    more = REPAIR_CALIBRATION if options.repair else 0
     subject = prepare(
         run,
         data=options.data,
         samples=options.samples,
-        calibration=options.calibration,
+        calibration=max(options.calibration, more),
         seed=options.seed,
     )
-    ingredients = Ingredients(subject.model, subject.calibration.inputs)
+    return convert_subject(subject, out, options)
+
+
+def convert_subject(subject: Subject, out: Path, options: ConvertOptions) -> Conversion:
+    """Convert a model that is loaded already, with its pictures.
+
+    Raises:
+        StorageError: when `out` exists or cannot be written.
+    """
+    choice = options.choice()
+    require_free(out, overwrite=options.overwrite)
+    ingredients = Ingredients(
+        model=subject.model,
+        head=subject.record.head,
+        name=bundle_name(out),
+        labels=subject.record.labels,
+        preprocess=subject.record.preprocess,
+        pixels=subject.calibration.inputs,
+    )
     outcomes: list[Outcome] = []
-
-    def conversion(bundle: Path | None) -> Conversion:
-        held_out = subject.record.data.held_out
-        return Conversion(tuple(outcomes), bundle, len(subject.held_out.inputs), held_out)
-
+    c_source: CSource | None = None
+    bundle: Path | None = out
     try:
         with staged_bundle(out, overwrite=options.overwrite) as folder:
-            for recipe in chosen:
-                outcomes.append(_make(recipe, folder, ingredients, subject, options.accept))
+            maker = _Maker(folder, ingredients, subject, options)
+            outcomes += [maker.make(recipe) for recipe in choice.recipes]
             if not any(outcome.shipped for outcome in outcomes):
                 raise _NothingToShipError
-            write_bundle(folder, bundle_name(out), subject, outcomes, options.command)
+            if choice.c_source:
+                c_source = _make_c_source(folder, ingredients, subject, outcomes, options)
+            write_bundle(folder, ingredients.name, subject, outcomes, c_source, options.command)
     except _NothingToShipError:
-        return conversion(None)
-    return conversion(out)
+        bundle = None
+    return Conversion(
+        outcomes=tuple(outcomes),
+        c_source=c_source,
+        bundle=bundle,
+        samples=len(subject.held_out.inputs),
+        held_out=subject.record.data.held_out,
+        warnings=tuple(subject.warnings()),
+    )
 
 
 class _NothingToShipError(Exception):
     """Leaves the staged folder without renaming it."""
 
 
-def _make(
-    recipe: Recipe,
+@dataclass(frozen=True, eq=False)
+class _Maker:
+    """Makes and proves variants one after another."""
+
+    folder: Path
+    ingredients: Ingredients
+    subject: Subject
+    options: ConvertOptions
+
+    def make(self, recipe: Recipe) -> Outcome:
+        """Make and prove one variant. Its failing is no reason to lose the others."""
+        try:
+            first = self._first(recipe)
+            if self.options.repair and not first.passed and recipe.plans:
+                return self._repaired(recipe, first)
+            return self._outcome(recipe, first)
+        except (ConversionError, EngineError, TensorError) as exc:
+            self._file(recipe).unlink(missing_ok=True)
+            return Outcome(recipe, None, None, 0, (str(exc),), shipped=False)
+
+    def _file(self, recipe: Recipe) -> Path:
+        return self.folder / "models" / f"{recipe.precision}.{recipe.format}"
+
+    def _first(self, recipe: Recipe) -> Attempt:
+        held_out, plan = self.subject.held_out, self.options.plan()
+        with progress_bar(recipe.name, len(held_out.inputs)) as advance:
+            graph = recipe.make(self.ingredients, plan)
+            file = recipe.finish(graph, self.ingredients)
+            write_bytes(self._file(recipe), file)
+            reference = self.subject.reference
+            proof = prove(recipe, self._file(recipe), held_out, reference, advance)
+        return Attempt("as it comes", plan, graph, file, proof)
+
+    def _bench(self, recipe: Recipe, scratch: str = ".") -> Workbench:
+        return Workbench(recipe, self.ingredients, self.subject, Path(scratch))
+
+    def _repaired(self, recipe: Recipe, first: Attempt) -> Outcome:
+        with (
+            tempfile.TemporaryDirectory(prefix="edgeproof-") as scratch,
+            status_line(f"mending {recipe.name}") as say,
+        ):
+            bench = replace(self._bench(recipe, scratch), say=say)
+            result = repair(bench, first, keep_as=self.options.keep_as)
+        final = result.mended or first
+        write_bytes(self._file(recipe), final.file)
+        return replace(self._outcome(recipe, final), repair=result.steps())
+
+    def _outcome(self, recipe: Recipe, attempt: Attempt) -> Outcome:
+        missed = attempt.proof.verdict.missed
+        shipped = not missed or recipe.name in self.options.accept
+        noise: tuple[LayerNoise, ...] = ()
+        if recipe.plans and (missed or self.options.explain):
+            with status_line(f"{recipe.name}: noise of each layer"):
+                noise = tuple(b.record() for b in self._bench(recipe).blame(attempt.graph))
+        if not shipped:
+            self._file(recipe).unlink()
+        return Outcome(
+            recipe=recipe,
+            proof=attempt.proof,
+            file=self._file(recipe),
+            bytes=len(attempt.file),
+            problems=missed,
+            shipped=shipped,
+            plan=attempt.plan,
+            noise=noise,
+        )
+
+
+def _make_c_source(
     folder: Path,
     ingredients: Ingredients,
     subject: Subject,
-    accept: tuple[str, ...],
-) -> Outcome:
-    """Make and prove one variant. What goes wrong with it is no reason to lose the others."""
-    total = len(subject.held_out.inputs)
-    file = folder / "models" / f"{recipe.precision}.{recipe.format}"
+    outcomes: list[Outcome],
+    options: ConvertOptions,
+) -> CSource:
+    """Write the shipped int8 file as C++ source."""
+    asked = C_SOURCE in options.variants
+    origin = next(o for o in outcomes if o.name == C_SOURCE_OF)
+    if not origin.shipped or origin.file is None:
+        return CSource((), f"is made of {C_SOURCE_OF}, which is not in the bundle.", asked)
     try:
-        with progress_bar(recipe.name, total) as advance:
-            model = recipe.make(ingredients)
-            write_bytes(file, model)
-            proof = prove(
-                recipe, file, subject.record.head, subject.held_out, subject.reference, advance
-            )
-    except (ConversionError, EngineError, TensorError) as exc:
-        file.unlink(missing_ok=True)
-        return Outcome(recipe, None, None, 0, (str(exc),), shipped=False)
-    shipped = not proof.missed or recipe.name in accept
-    if not shipped:
-        file.unlink()
-    return Outcome(recipe, proof, file, len(model), proof.missed, shipped)
+        sources = c_sources(
+            origin.file.read_bytes(),
+            name=ingredients.name,
+            labels=ingredients.labels,
+            preprocess=ingredients.preprocess,
+            provenance_line=(
+                f"{options.command or 'edgeproof convert'}; trained model: SHA-256 "
+                f"{subject.record.model.sha256[:16]}"
+            ),
+        )
+    except ConversionError as exc:
+        return CSource((), str(exc), asked)
+    files = []
+    for name, content in sources.items():
+        files.append(folder / "c" / name)
+        write_bytes(files[-1], content)
+    return CSource(tuple(files), "", asked)

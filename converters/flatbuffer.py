@@ -20,24 +20,43 @@ _FILE_IDENTIFIER = b"TFL3"
 _NO_TENSOR = -1
 # `force_align: 16` of Buffer.data in the schema, which Python's object writer leaves out.
 _BUFFER_ALIGNMENT = 16
+_TYPE_NAMES = {code: name for name, code in vars(schema.TensorType).items() if name[0] != "_"}
+_NUMPY = {
+    "FLOAT32": np.float32,
+    "FLOAT16": np.float16,
+    "INT8": np.int8,
+    "UINT8": np.uint8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+}
 
 
 @dataclass(frozen=True)
 class InputAffine:
-    """What a float graph does first with a pixel: `value = pixel * scale + offset`.
-
-    Attributes:
-        tensor: name of the float tensor that holds the value.
-    """
+    """What a float graph does first with a pixel: `value = pixel * scale + offset`."""
 
     scale: float
     offset: float
-    tensor: str
 
     @property
     def zero_point(self) -> float:
         """The pixel level whose value is 0; a whole number when quantisation can be exact."""
         return -self.offset / self.scale
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator.
+
+    Attributes:
+        code: such as `CONV_2D`.
+        inputs, outputs: indices of tensors; -1 for an input that is left out.
+    """
+
+    code: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
 
 
 class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
@@ -67,15 +86,83 @@ class TfliteGraph:
         builder.Finish(self._model.Pack(builder), _FILE_IDENTIFIER)
         return bytes(builder.Output())
 
+    def nodes(self) -> list[Node]:
+        """The operators in order of execution."""
+        names = {code: name for name, code in vars(_OP).items() if not name.startswith("_")}
+        return [
+            Node(
+                names[self._code(o)],
+                tuple(int(i) for i in o.inputs),
+                tuple(int(i) for i in o.outputs),
+            )
+            for o in self._graph.operators
+        ]
+
     def operator_names(self) -> list[str]:
         """The operators in order, such as `CONV_2D`."""
-        names = {code: name for name, code in vars(_OP).items() if not name.startswith("_")}
-        return [names[self._code(operator)] for operator in self._graph.operators]
+        return [node.code for node in self.nodes()]
+
+    @property
+    def input(self) -> int:
+        """Index of the input tensor."""
+        return int(self._graph.inputs[0])
+
+    @property
+    def output(self) -> int:
+        """Index of the output tensor."""
+        return int(self._graph.outputs[0])
+
+    def name(self, tensor: int) -> str:
+        """A tensor's name."""
+        return str(self._graph.tensors[tensor].name.decode())
+
+    def dtype(self, tensor: int) -> str:
+        """A tensor's type, such as `INT8`."""
+        return _TYPE_NAMES[self._graph.tensors[tensor].type]
+
+    def constant(self, tensor: int) -> np.ndarray | None:
+        """The numbers that a constant tensor holds, as stored; `None` when it is computed."""
+        dtype = _NUMPY.get(self.dtype(tensor))
+        data = self._model.buffers[self._graph.tensors[tensor].buffer].data
+        if data is None or dtype is None:
+            return None
+        return np.frombuffer(bytes(data), dtype).reshape(self._graph.tensors[tensor].shape)
+
+    def scales(self, tensor: int) -> np.ndarray | None:
+        """Real value of one step, shaped to multiply the tensor; `None` when not quantised."""
+        quantisation = self._graph.tensors[tensor].quantization
+        if quantisation is None or quantisation.scale is None or not len(quantisation.scale):
+            return None
+        scales = np.asarray(quantisation.scale, np.float64)
+        shape = [1] * len(self._graph.tensors[tensor].shape)
+        if len(scales) > 1:
+            shape[quantisation.quantizedDimension] = len(scales)
+        return scales.reshape(shape)
+
+    def dequantised(self, tensor: int, values: np.ndarray) -> np.ndarray:
+        """Values of a tensor as stored, as the real numbers that they stand for."""
+        scales = self.scales(tensor)
+        if scales is None:
+            return values
+        zero = np.asarray(self._graph.tensors[tensor].quantization.zeroPoint, np.float64)
+        shape = scales.shape if zero.size > 1 else ()
+        return np.asarray((values.astype(np.float64) - zero.reshape(shape or -1)) * scales)
+
+    def set_constant(self, tensor: int, values: np.ndarray) -> None:
+        """Give a constant tensor other numbers of the same type and shape, for itself alone."""
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
+        self._model.buffers.append(buffer)
+        self._graph.tensors[tensor].buffer = len(self._model.buffers) - 1
 
     def tensor_dtypes(self) -> dict[str, str]:
         """Every tensor's type by its name, such as `INT8`."""
-        names = {code: name for name, code in vars(schema.TensorType).items() if name[0] != "_"}
-        return {t.name.decode(): names[t.type] for t in self._graph.tensors}
+        return {t.name.decode(): _TYPE_NAMES[t.type] for t in self._graph.tensors}
+
+    def set_scales(self, tensor: int, scales: np.ndarray) -> None:
+        """Give a quantised tensor other steps, as many as it has."""
+        quantisation = self._graph.tensors[tensor].quantization
+        quantisation.scale = np.asarray(scales, np.float32)
 
     def rename_io(self, input_name: str, output_name: str) -> None:
         """Give the input and output tensors, and the signature's arguments, plain names."""
@@ -133,12 +220,13 @@ class TfliteGraph:
             raise ConversionError("The TFLite graph does not begin with scaling of uint8 pixels.")
         graph.operators = [o for o in graph.operators if not any(o is c for c in cut)]
         self._set_input(value)
-        return InputAffine(scale, offset, graph.tensors[graph.inputs[0]].name.decode())
+        return InputAffine(scale, offset)
 
-    def prepend_uint8_input(self, name: str) -> None:
-        """Let an int8 graph take uint8: one QUANTIZE operator that moves the zero point by 128.
+    def prepend_uint8_input(self, name: str, *, scale: float, zero_point: int) -> None:
+        """Let a graph take uint8 pixels of that step and zero: one operator at its front.
 
-        The step and so every one of the 256 levels stay what they are.
+        QUANTIZE before an int8 graph moves the zero point by 128, before an int16 one it widens,
+        and DEQUANTIZE before a float one gives the levels' values: all 256 stay apart in each.
         """
         graph = self._graph
         old = graph.inputs[0]
@@ -148,14 +236,48 @@ class TfliteGraph:
         outer.shape, outer.shapeSignature = inner.shape, inner.shapeSignature
         outer.type = schema.TensorType.UINT8
         outer.quantization = schema.QuantizationParametersT()
+        outer.quantization.scale, outer.quantization.zeroPoint = [scale], [zero_point]
+        graph.tensors.append(outer)
+        operator = schema.OperatorT()
+        to_float = inner.type == schema.TensorType.FLOAT32
+        operator.opcodeIndex = self._operator_code(_OP.DEQUANTIZE if to_float else _OP.QUANTIZE)
+        operator.inputs, operator.outputs = [len(graph.tensors) - 1], [old]
+        graph.operators.insert(0, operator)
+        self._set_input(len(graph.tensors) - 1)
+
+    def append_uint8_output(self) -> None:
+        """Let an int8 graph answer uint8: one QUANTIZE operator that moves the zero point by 128.
+
+        The step and so every one of the 256 levels stay what they are. MediaPipe's tasks refuse a
+        model with an int8 output.
+
+        Raises:
+            ConversionError: when the output is not int8.
+        """
+        graph, old = self._graph, self._graph.outputs[0]
+        if self.dtype(old) != "INT8":
+            raise ConversionError(
+                f"The TFLite graph's output is {self.dtype(old)}; only INT8 becomes UINT8."
+            )
+        inner = graph.tensors[old]
+        outer = schema.TensorT()
+        outer.name, inner.name = inner.name, inner.name + b"_int8"
+        outer.shape, outer.shapeSignature = inner.shape, inner.shapeSignature
+        outer.type = schema.TensorType.UINT8
+        outer.quantization = schema.QuantizationParametersT()
         outer.quantization.scale = list(inner.quantization.scale)
         outer.quantization.zeroPoint = [zero + 128 for zero in inner.quantization.zeroPoint]
         graph.tensors.append(outer)
-        quantize = schema.OperatorT()
-        quantize.opcodeIndex = self._operator_code(_OP.QUANTIZE)
-        quantize.inputs, quantize.outputs = [len(graph.tensors) - 1], [old]
-        graph.operators.insert(0, quantize)
-        self._set_input(len(graph.tensors) - 1)
+        new = len(graph.tensors) - 1
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._operator_code(_OP.QUANTIZE)
+        operator.inputs, operator.outputs = [old], [new]
+        graph.operators.append(operator)
+        graph.outputs = [new]
+        for signature in self._model.signatureDefs or []:
+            for entry in signature.outputs:
+                if entry.tensorIndex == old:
+                    entry.tensorIndex = new
 
     def _set_input(self, tensor: int) -> None:
         old = self._graph.inputs[0]
@@ -178,7 +300,7 @@ class TfliteGraph:
                 return index
         code = schema.OperatorCodeT()
         code.builtinCode = code.deprecatedBuiltinCode = builtin
-        code.version = 2  # QUANTIZE between integer types
+        code.version = 2  # of QUANTIZE and DEQUANTIZE: all integer types
         self._model.operatorCodes.append(code)
         return len(self._model.operatorCodes) - 1
 

@@ -12,6 +12,10 @@ from typing import Any
 
 from converters.errors import ConversionError, brief
 from converters.flatbuffer import TfliteGraph
+from converters.large_weights import without_large_weights
+from converters.onnx_graph import OnnxGraph, fresh_model
+from converters.onnx_tidy import tidy
+from converters.unsupported import unsupported_operators
 from edge_runtime.quiet import quiet_native_stderr
 
 INPUT_NAME = "image"
@@ -46,8 +50,9 @@ def tflite_from_keras(model: Any) -> bytes:
                 archive.write_out(scratch, verbose=False)
                 converted = tensorflow.lite.TFLiteConverter.from_saved_model(scratch).convert()
         except Exception as exc:  # TensorFlow raises whatever it meets
+            said = unsupported_operators(str(exc)) or brief(exc)
             raise ConversionError(
-                f"TensorFlow's converter cannot convert the model: {brief(exc)}"
+                f"TensorFlow's converter cannot convert the model: {said}"
             ) from exc
     graph = TfliteGraph(converted)
     graph.fold_reshapes()
@@ -56,31 +61,29 @@ def tflite_from_keras(model: Any) -> bytes:
 
 
 def onnx_from_tflite(tflite: bytes) -> bytes:
-    """Convert the float TFLite file to ONNX.
+    """Convert the float TFLite file to ONNX: uint8 NHWC in, float32 out, a free batch.
 
     From the TFLite file and not from the SavedModel: TensorFlow's converter has folded and fused
-    it already, so that tf2onnx is faster and leaves fewer nodes.
+    it already, so that tf2onnx is faster and leaves fewer nodes. What it still leaves, `onnx_tidy`
+    takes out; the nodes are named after the Keras layers.
 
     Raises:
         ConversionError: when tf2onnx cannot convert it or the result is not valid.
     """
-    import onnx
     import tf2onnx
 
+    tflite, weights = without_large_weights(tflite)
     with tempfile.TemporaryDirectory(prefix="edgeproof-") as scratch:
         file = Path(scratch) / "float.tflite"
         file.write_bytes(tflite)
         try:
             with quiet_converters():
-                model, _ = tf2onnx.convert.from_tflite(str(file), opset=ONNX_OPSET)
-            for value in (*model.graph.input, *model.graph.output):
-                value.type.tensor_type.shape.dim[0].dim_param = "batch"
-            model.graph.name = "edgeproof"
-            model.graph.doc_string = ""
-            onnx.checker.check_model(model, full_check=True)
-        except Exception as exc:  # tf2onnx and onnx raise whatever they meet
+                converted, _ = tf2onnx.convert.from_tflite(str(file), opset=ONNX_OPSET)
+        except Exception as exc:  # tf2onnx raises whatever it meets
             raise ConversionError(f"tf2onnx cannot convert the model: {brief(exc)}") from exc
-    return bytes(model.SerializeToString())
+    graph = OnnxGraph(fresh_model(converted, INPUT_NAME, weights))
+    tidy(graph, input_name=INPUT_NAME, output_name=OUTPUT_NAME)
+    return graph.to_bytes()
 
 
 @contextlib.contextmanager

@@ -28,27 +28,38 @@ class Gate:
     top1_agreement: float | None = None
     accuracy_drop: float | None = None
 
-    def missed(self, parity: Parity) -> tuple[str, ...]:
-        """Which limits the figures miss, in words; empty when all are kept.
+    def judge(self, parity: Parity) -> Verdict:
+        """Hold figures against the limits.
 
-        Every comparison is written so that a missing or NaN figure misses.
+        A limit is kept or missed by the figure itself; whether so many pictures can tell is said
+        by its 95 % interval. Every comparison is written so that a missing or NaN figure misses.
         """
-        problems = []
+        verdict = Verdict()
         if parity.nonfinite:
-            problems.append(f"{parity.nonfinite} of its numbers are NaN or infinite")
+            verdict += Verdict((f"{parity.nonfinite} of its numbers are NaN or infinite",))
         if self.max_abs_error is not None:
-            error = parity.max_abs_error
-            if error is None or not error <= self.max_abs_error:
-                problems.append(f"max error {_figure(error)} > {self.max_abs_error:g}")
+            verdict += _error_verdict(parity.max_abs_error, self.max_abs_error)
         if self.top1_agreement is not None:
-            agreement = parity.top1_agreement
-            if not agreement >= self.top1_agreement - _ROUNDING:
-                problems.append(f"top-1 agreement {agreement:.2%} < {self.top1_agreement:.1%}")
-        drop = parity.accuracy_drop
-        limit = self.accuracy_drop
-        if limit is not None and drop is not None and not drop <= limit + _ROUNDING:
-            problems.append(f"accuracy drop {drop:.2%} > {limit:.1%}")
-        return tuple(problems)
+            verdict += _agreement_verdict(parity, self.top1_agreement)
+        if self.accuracy_drop is not None and parity.accuracy_drop is not None:
+            verdict += _drop_verdict(parity, parity.accuracy_drop, self.accuracy_drop)
+        return verdict
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate says, in words.
+
+    Attributes:
+        missed: limits that are not kept.
+        unsure: limits that are kept, but on too few pictures to be sure of it.
+    """
+
+    missed: tuple[str, ...] = ()
+    unsure: tuple[str, ...] = ()
+
+    def __add__(self, other: Verdict) -> Verdict:
+        return Verdict(self.missed + other.missed, self.unsure + other.unsure)
 
 
 @cache
@@ -58,5 +69,34 @@ def gates() -> Mapping[str, Gate]:
     return {precision: Gate(**limits) for precision, limits in tomllib.loads(text).items()}
 
 
-def _figure(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2g}"
+def _error_verdict(error: float | None, limit: float) -> Verdict:
+    if error is not None and error <= limit:
+        return Verdict()
+    return Verdict((f"max error {'unknown' if error is None else f'{error:.2g}'} > {limit:g}",))
+
+
+def _agreement_verdict(parity: Parity, limit: float) -> Verdict:
+    agreement, samples = parity.top1_agreement, parity.samples
+    interval = f"95 % interval {parity.top1_low:.1%} to {parity.top1_high:.1%}"
+    if not agreement >= limit - _ROUNDING:
+        words = f"top-1 agreement {agreement:.2%} < {limit:.1%}"
+        if parity.top1_high > limit:
+            words += f" ({samples} pictures cannot tell: {interval})"
+        return Verdict(missed=(words,))
+    if parity.top1_low < limit - _ROUNDING:
+        return Verdict(unsure=(f"top-1 agreement {agreement:.2%} of {samples}: {interval}",))
+    return Verdict()
+
+
+def _drop_verdict(parity: Parity, drop: float, limit: float) -> Verdict:
+    low, high = parity.accuracy_drop_low, parity.accuracy_drop_high
+    known = low is not None and high is not None
+    interval = f"95 % interval {low:.1%} to {high:.1%}" if known else "no interval"
+    if not drop <= limit + _ROUNDING:
+        words = f"accuracy drop {drop:.2%} > {limit:.1%}"
+        if low is not None and low < limit:
+            words += f" ({parity.samples} pictures cannot tell: {interval})"
+        return Verdict(missed=(words,))
+    if high is None or high > limit + _ROUNDING:
+        return Verdict(unsure=(f"accuracy drop {drop:.2%} of {parity.samples}: {interval}",))
+    return Verdict()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from converters.errors import ParityError
 from converters.prove import Proof
-from converters.variants import Recipe
+from converters.quantisation_plan import QuantisationPlan
+from converters.variants import C_SOURCE, Recipe
+from edge_runtime.manifest import LayerNoise, RepairStep
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +22,9 @@ class Outcome:
         file: its model file; `None` when it could not be made.
         problems: why it misses its gate, or what went wrong, in words; empty when it passed.
         shipped: whether it is in the bundle.
+        plan: how it was quantised.
+        noise: its layers, the noisiest first; empty when nobody asked.
+        repair: what was tried to mend it.
     """
 
     recipe: Recipe
@@ -28,10 +33,38 @@ class Outcome:
     bytes: int
     problems: tuple[str, ...]
     shipped: bool
+    plan: QuantisationPlan = field(default_factory=QuantisationPlan)
+    noise: tuple[LayerNoise, ...] = ()
+    repair: tuple[RepairStep, ...] = ()
 
     @property
     def name(self) -> str:
         return self.recipe.name
+
+    @property
+    def unsure(self) -> tuple[str, ...]:
+        """Gates that are kept, but on too few pictures to tell."""
+        return self.proof.verdict.unsure if self.proof else ()
+
+    @property
+    def repaired(self) -> RepairStep | None:
+        """The step that mended it."""
+        return next((step for step in self.repair if step.chosen), None)
+
+
+@dataclass(frozen=True, eq=False)
+class CSource:
+    """The C++ source of the int8 file, made or not.
+
+    Attributes:
+        files: in the bundle's folder; empty when it was not made.
+        problem: why not.
+        asked: whether the user named it; only then is it an error that it could not be made.
+    """
+
+    files: tuple[Path, ...]
+    problem: str = ""
+    asked: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,23 +72,32 @@ class Conversion:
     """All outcomes, and the bundle; `None` where no variant could be shipped.
 
     Attributes:
+        c_source: `None` when it was not to be made.
         samples: how many held-out pictures were compared.
         held_out: which part of the data they are: `test` or `val`.
+        warnings: what makes the proof worth less.
     """
 
     outcomes: tuple[Outcome, ...]
+    c_source: CSource | None
     bundle: Path | None
     samples: int
     held_out: str
+    warnings: tuple[str, ...] = ()
 
     def require(self, accept: Sequence[str] = ()) -> None:
         """Raises ParityError when a variant has problems and is not accepted by name."""
         # What could not be made at all cannot be accepted either.
         failed = [o for o in self.outcomes if o.problems and not (o.proof and o.name in accept)]
-        if not failed:
+        said = [f"{o.name}: {', '.join(o.problems).rstrip('.')}" for o in failed]
+        if self.c_source and self.c_source.asked and self.c_source.problem:
+            said.append(f"{C_SOURCE}: {self.c_source.problem.rstrip('.')}")
+        if not said:
             return
-        text = "; ".join(f"{o.name}: {', '.join(o.problems).rstrip('.')}" for o in failed)
         left = f"The others are in {self.bundle}." if self.bundle else "No bundle was made."
-        made = [o.name for o in failed if o.proof]
-        advice = f" To ship it all the same: --accept {made[0]}." if made else ""
-        raise ParityError(f"{text}. {left}{advice}")
+        made = [o for o in failed if o.proof]
+        advice = ""
+        if made:
+            mend = "" if made[0].repair or not made[0].recipe.plans else "To mend it: --repair. "
+            advice = f" {mend}To ship it all the same: --accept {made[0].name}."
+        raise ParityError(f"{'; '.join(said)}. {left}{advice}")

@@ -1,27 +1,32 @@
 """The other TFLite precisions, derived from the float file by litert-quantizer.
 
-litert-quantizer (once ai-edge-quantizer) is young; only this module knows it.
+litert-quantizer (once ai-edge-quantizer) is young; only this module and `calibration` know it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import re
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 
+from converters.bias_correction import correct_biases
+from converters.bias_range import give_biases_room
+from converters.calibration import Calibration, Ranges
 from converters.errors import ConversionError, brief
 from converters.flatbuffer import InputAffine, TfliteGraph
 from converters.float_graphs import INPUT_NAME, OUTPUT_NAME, quiet_converters
-from edge_runtime.engines.base import threads_or_all
+from converters.layer_names import layer_name
+from converters.quantisation_plan import QuantisationPlan
 
-_SIGNATURE = "serving_default"
 _LEVELS = 255
 # How far the zero point may lie from a whole level before exact input levels are given up.
 _WHOLE_LEVEL = 1e-3
+_PLAIN = QuantisationPlan()
 
 
-def float16(tflite: bytes) -> bytes:
+def float16(calibration: Calibration, plan: QuantisationPlan = _PLAIN) -> bytes:
     """Weights as float16, half the size; arithmetic stays float32. Raises ConversionError."""
     from litert_quantizer import qtyping
 
@@ -33,43 +38,93 @@ def float16(tflite: bytes) -> bytes:
         explicit_dequantize=True,
     )
 
-    def quantize(quantizer: Any) -> Any:
+    def choose(quantizer: Any) -> None:
         quantizer.update_quantization_recipe(
             regex=".*",
             operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
             op_config=config,
             algorithm_key="float_casting",
         )
-        return quantizer.quantize()
 
-    return _quantized(tflite, None, quantize)
+    quantised = _quantised(calibration.tflite, choose, plan)
+    return correct_biases(calibration.tflite, quantised, calibration.channel_means)
 
 
-def dynamic(tflite: bytes) -> bytes:
+def dynamic(calibration: Calibration, plan: QuantisationPlan = _PLAIN) -> bytes:
     """Weights as int8 per channel, activations quantised as they come. Raises ConversionError."""
     from litert_quantizer import recipe
 
-    return _quantized(tflite, recipe.dynamic_wi8_afp32(), lambda quantizer: quantizer.quantize())
+    def choose(quantizer: Any) -> None:
+        quantizer.load_quantization_recipe(recipe.dynamic_wi8_afp32())
+        quantizer.add_dynamic_config(".*", "FULLY_CONNECTED", 8, granularity=_dense_granularity())
+
+    quantised = _quantised(calibration.tflite, choose, plan)
+    return correct_biases(calibration.tflite, quantised, calibration.channel_means)
 
 
-def int8(tflite: bytes, calibration: np.ndarray) -> bytes:
-    """Integers from end to end: uint8 in, int8 out, no float tensor.
+def int8(calibration: Calibration, plan: QuantisationPlan = _PLAIN) -> bytes:
+    """Integers from end to end: uint8 in and out, no float tensor.
 
     The cast and scaling of pixels are cut off, and their float result becomes an int8 input with
     just their scale and zero point: each of the 256 pixel levels is one step, none is rounded.
-
-    Args:
-        calibration: uint8, (samples, H, W, 3): real inputs that show each tensor's range.
+    Layers that the plan keeps in float are the one exception to the integers.
 
     Raises:
-        ConversionError: when the model does not begin with the scaling of pixels, the scaling has
-            no exact zero point, or an operator cannot be quantised.
+        ConversionError: when the pixel scaling does not put zero on a whole pixel level, or
+            litert-quantizer does not know an operator.
     """
+    return _static(calibration, plan, activation_bits=8)
+
+
+def int16x8(calibration: Calibration, plan: QuantisationPlan = _PLAIN) -> bytes:
+    """Integers from end to end with 16-bit activations and 8-bit weights: uint8 in, int16 out.
+
+    Raises ConversionError as `int8` does.
+    """
+    return _static(calibration, plan, activation_bits=16)
+
+
+def _static(
+    calibration: Calibration, plan: QuantisationPlan, activation_bits: Literal[8, 16]
+) -> bytes:
     from litert_quantizer import recipe
 
-    graph = TfliteGraph(tflite)
-    affine = graph.cut_input_affine()
-    core = graph.to_bytes()
+    affine, core = calibration.affine, calibration.core
+    zero_point = _whole_zero_point(affine)
+    ranges = calibration.ranges(plan)
+    ranges[INPUT_NAME] = _pixel_range(affine, zero_point, activation_bits)
+    recipes = {8: recipe.static_wi8_ai8, 16: recipe.static_wi8_ai16}
+
+    def choose(quantizer: Any) -> None:
+        quantizer.load_quantization_recipe(recipes[activation_bits]())
+        quantizer.add_static_config(
+            ".*", "FULLY_CONNECTED", activation_bits, 8, weight_granularity=_dense_granularity()
+        )
+
+    quantised = give_biases_room(core, _quantised(core, choose, plan, ranges))
+    graph = TfliteGraph(correct_biases(core, quantised, calibration.channel_means))
+    graph.prepend_uint8_input(INPUT_NAME, scale=affine.scale, zero_point=zero_point)
+    graph.rename_io(INPUT_NAME, OUTPUT_NAME)
+    if graph.dtype(graph.output) == "INT8":
+        graph.append_uint8_output()
+    if not plan.keep or plan.keep_as == "int16":
+        _require_integers(graph)
+    return graph.to_bytes()
+
+
+def _dense_granularity() -> Any:
+    """One step for all weights of a dense layer, where a convolution has one for each channel.
+
+    Runtimes before 2024 read a step for each unit wrongly, without a word: tflite-runtime 2.14
+    answers little but the bias, TensorFlow Lite Micro likewise. TensorFlow's own converter keeps
+    dense layers to one step for the same reason.
+    """
+    from litert_quantizer import qtyping
+
+    return qtyping.QuantGranularity.TENSORWISE
+
+
+def _whole_zero_point(affine: InputAffine) -> int:
     zero_point = round(affine.zero_point)
     if abs(affine.zero_point - zero_point) > _WHOLE_LEVEL or not 0 <= zero_point <= _LEVELS:
         raise ConversionError(
@@ -77,73 +132,76 @@ def int8(tflite: bytes, calibration: np.ndarray) -> bytes:
             f"which puts 0 at pixel level {affine.zero_point:.4g}; it must be a whole level "
             "from 0 to 255 for int8 to keep every level. Change the Rescaling layer's offset."
         )
+    return zero_point
 
-    def quantize(quantizer: Any) -> Any:
-        ranges = _observed_ranges(core, calibration, affine)
-        like = ranges[affine.tensor]["min"]
-        ranges[affine.tensor] = {
-            "min": np.full_like(like, (0 - zero_point) * affine.scale),
-            "max": np.full_like(like, (_LEVELS - zero_point) * affine.scale),
-        }
-        return quantizer.quantize(ranges)
 
-    quantized = TfliteGraph(_quantized(core, recipe.static_wi8_ai8(), quantize))
-    quantized.prepend_uint8_input(INPUT_NAME)
-    quantized.rename_io(INPUT_NAME, OUTPUT_NAME)
-    floats = [n for n, dtype in quantized.tensor_dtypes().items() if dtype.startswith("FLOAT")]
-    if floats or "CAST" in quantized.operator_names():
+def _pixel_range(affine: InputAffine, zero_point: int, bits: int) -> tuple[float, float]:
+    """The values of levels 0 and 255; 16 bits are symmetric about 0 and hold them anyway."""
+    low, high = (0 - zero_point) * affine.scale, (_LEVELS - zero_point) * affine.scale
+    if bits == 8:
+        return low, high
+    widest = max(abs(low), abs(high))
+    return -widest, widest
+
+
+def _require_integers(graph: TfliteGraph) -> None:
+    floats = [n for n, dtype in graph.tensor_dtypes().items() if dtype.startswith("FLOAT")]
+    if floats or "CAST" in graph.operator_names():
         raise ConversionError(
-            f"{len(floats)} tensors stay in float, such as {floats[:1]}: the quantiser does "
-            "not know an operator of this model."
+            f"{len(floats)} tensors stay in float ({', '.join(_float_operators(graph)[:3])}): the "
+            "quantiser does not know an operator of this model. Ship another precision "
+            "(--variant tflite-dynamic), or replace the layer."
         )
-    return quantized.to_bytes()
 
 
-def _observed_ranges(core: bytes, pixels: np.ndarray, affine: InputAffine) -> dict[str, Any]:
-    """Smallest and largest value of every tensor over all pictures, by tensor name.
-
-    The quantiser's own `calibrate` takes a moving average of each picture's range instead. For a
-    tensor of one number, such as the logit of a two-class model, that is the average logit: a
-    range of nothing, and an int8 file that answers one class.
-    """
-    from litert_quantizer import calibrator, recipe, recipe_manager
-    from litert_quantizer.utils import qsv_utils
-
-    manager = recipe_manager.RecipeManager()
-    manager.load_quantization_recipe(recipe.static_wi8_ai8())
-    observer = calibrator.Calibrator(
-        core,
-        num_threads=threads_or_all(0),
-        # Inside the runtime: the same ranges as with all tensors kept, in an eighth of the time.
-        mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
-        qsv_update_func=qsv_utils.min_max_update,
-    )
-    observer.calibrate({_SIGNATURE: _Inputs(pixels, affine)}, manager)
-    return dict(observer.get_model_qsvs())
+def _float_operators(graph: TfliteGraph) -> list[str]:
+    """What computes in float, such as `ERF at layer gelu`."""
+    return [
+        f"{node.code} at {layer_name(graph.name(node.outputs[0]))}"
+        for node in graph.nodes()
+        if graph.dtype(node.outputs[0]).startswith("FLOAT") and node.code != "DEQUANTIZE"
+    ]
 
 
-class _Inputs:
-    """Calibration pictures as the core's float input, one at a time: all would fill memory."""
-
-    def __init__(self, pixels: np.ndarray, affine: InputAffine) -> None:
-        self._pixels, self._affine = pixels, affine
-
-    def __len__(self) -> int:
-        return len(self._pixels)
-
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        scale, offset = np.float32(self._affine.scale), np.float32(self._affine.offset)
-        for picture in self._pixels:
-            yield {INPUT_NAME: picture[np.newaxis].astype(np.float32) * scale + offset}
-
-
-def _quantized(tflite: bytes, recipe: Any, quantize: Any) -> bytes:
+def _quantised(
+    tflite: bytes,
+    choose: Callable[[Any], None],
+    plan: QuantisationPlan,
+    ranges: Ranges | None = None,
+) -> bytes:
+    """Run litert-quantizer with a recipe, except where the plan keeps layers."""
     from litert_quantizer import quantizer
 
+    seen = None
+    if ranges is not None:
+        seen = {
+            name: {"min": np.array([[low]], np.float32), "max": np.array([[high]], np.float32)}
+            for name, (low, high) in ranges.items()
+        }
     try:
         with quiet_converters():
-            result = quantize(quantizer.Quantizer(tflite, recipe))
+            made = quantizer.Quantizer(tflite)
+            choose(made)
+            for name in sorted(plan.keep):
+                _keep(made, name, plan.keep_as)
+            result = made.quantize(seen)
     except Exception as exc:  # it raises whatever it meets
         raise ConversionError(f"litert-quantizer cannot quantise the model: {brief(exc)}") from exc
     # Its own layout puts weights behind the flatbuffer, where older runtimes do not look.
     return TfliteGraph(bytes(result.quantized_model)).to_bytes()
+
+
+def _keep(quantizer: Any, output: str, kept_as: str) -> None:
+    from litert_quantizer import qtyping
+
+    # The quantiser knows an operator by its outputs' names, each with a semicolon behind it.
+    regex = f"^{re.escape(output)};?$"
+    every = qtyping.TFLOperationName.ALL_SUPPORTED
+    if kept_as == "int16":
+        quantizer.add_static_config(
+            regex=regex, operation_name=every, activation_num_bits=16, weight_num_bits=8
+        )
+    else:
+        quantizer.update_quantization_recipe(
+            regex=regex, operation_name=every, algorithm_key="no_quantize"
+        )

@@ -98,6 +98,10 @@ class Photographs:
     inputs: np.ndarray
     labels: np.ndarray
 
+    def first(self, count: int) -> Photographs:
+        """The first so many; they are in random order."""
+        return Photographs(self.files[:count], self.inputs[:count], self.labels[:count])
+
 
 def read_record(run: Path) -> TrainingRecord:
     """Read a run's `training.json`.
@@ -182,7 +186,8 @@ def load_photographs(
     if not entries:
         raise RunError(f"{root}: the training record names no photographs for {description}.")
     chosen = np.random.default_rng(seed).permutation(len(entries))[:limit]
-    picked = [entries[i] for i in sorted(chosen)]
+    # In that random order: the first few are of all classes.
+    picked = [entries[i] for i in chosen]
     files = tuple(root / path for path, _ in picked)
     inputs = np.empty((len(files), *preprocess.input_shape), np.uint8)
     for row, file in enumerate(track(files, description)):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,11 @@ from converters.run_folder import (
     read_record,
 )
 from edge_runtime.progress import progress_bar
+
+# Fewer pictures than this show a quantiser no range worth the name.
+FEW_CALIBRATION = 20
+# Ways of repairing are compared on so many of them.
+REHEARSAL_PICTURES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +45,28 @@ class Subject:
     calibration: Photographs
     reference: np.ndarray
 
+    @cached_property
+    def rehearsal(self) -> tuple[np.ndarray, np.ndarray]:
+        """A few calibration pictures, (pictures, H, W, 3), and the model's own probabilities."""
+        part = self.calibration.first(REHEARSAL_PICTURES)
+        head = self.record.head
+        return part.inputs, reference_probabilities(self.model, head, part, lambda _: None)
+
+    def warnings(self) -> Iterator[str]:
+        """What makes this proof worth less, in words."""
+        answers = np.unique(self.reference.argmax(axis=1))
+        if len(answers) == 1:
+            label = self.record.labels[int(answers[0])]
+            yield (
+                f"The trained model answers {label!r} for all {len(self.reference)} pictures: that "
+                "every file agrees with it says little. Look at the training report."
+            )
+        if len(self.calibration.inputs) < FEW_CALIBRATION:
+            yield (
+                f"Only {len(self.calibration.inputs)} calibration pictures: int8 and int16x8 take "
+                f"their ranges from them; {FEW_CALIBRATION} are few, 200 are good."
+            )
+
 
 def prepare(run: Path, *, data: Path | None, samples: int, calibration: int, seed: int) -> Subject:
     """Load a run and its photographs, and ask the trained model for its answers.
@@ -48,7 +77,7 @@ def prepare(run: Path, *, data: Path | None, samples: int, calibration: int, see
 
     Raises:
         RunError: when the run is damaged or its photographs are gone.
-        ConversionError: when the model answers NaN.
+        ConversionError: when the model answers NaN, or no probabilities.
     """
     record = read_record(run)
     model_file = checked_model_file(run, record)

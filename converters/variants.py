@@ -10,9 +10,17 @@ from typing import Any
 import numpy as np
 
 from converters import float_graphs, quantize_onnx, quantize_tflite
+from converters.calibration import Calibration
 from converters.errors import ConversionError
+from converters.export_head import answering_probabilities
+from converters.onnx_calibration import OnnxCalibration
+from converters.onnx_graph import with_metadata as with_onnx_metadata
+from converters.quantisation_plan import QuantisationPlan
+from converters.tflite_metadata import with_metadata as with_tflite_metadata
 from edge_runtime.errors import did_you_mean
+from edge_runtime.head import Head
 from edge_runtime.manifest import Format, Precision
+from edge_runtime.preprocess import Preprocess
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,55 +29,140 @@ class Ingredients:
 
     Attributes:
         model: the trained Keras model.
-        calibration: uint8, (samples, H, W, 3): real inputs.
+        head: what the trained model's output means; every file answers probabilities.
+        name: what the files call the model.
+        labels: in the order of the answers.
+        preprocess: how pictures become the input, for programs that read it from the file.
+        pixels: uint8, (samples, H, W, 3): real inputs, for calibration.
     """
 
     model: Any
-    calibration: np.ndarray
+    head: Head
+    name: str
+    labels: tuple[str, ...]
+    preprocess: Preprocess
+    pixels: np.ndarray
 
     @cached_property
     def tflite(self) -> bytes:
-        """The float32 TFLite file."""
-        return float_graphs.tflite_from_keras(self.model)
+        """The float32 TFLite graph, without metadata."""
+        return float_graphs.tflite_from_keras(answering_probabilities(self.model, self.head))
 
     @cached_property
     def onnx(self) -> bytes:
-        """The float32 ONNX file."""
+        """The float32 ONNX graph, without metadata."""
         return float_graphs.onnx_from_tflite(self.tflite)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """What the pictures show of the float graph."""
+        return Calibration(self.tflite, self.pixels)
+
+    @cached_property
+    def onnx_calibration(self) -> OnnxCalibration:
+        """What the pictures show of the float ONNX graph."""
+        return OnnxCalibration(self.onnx, self.pixels)
+
+    def graph(self, recipe: Recipe) -> bytes:
+        """The float graph that a recipe starts from."""
+        return self.tflite if recipe.format == "tflite" else self.onnx
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One variant and how it is made. `make` raises ConversionError."""
+    """One variant and how it is made.
+
+    Attributes:
+        make: gives the graph without metadata; raises ConversionError.
+        plans: whether a quantisation plan changes anything: there is something to repair.
+    """
 
     format: Format
     precision: Precision
-    make: Callable[[Ingredients], bytes]
+    make: Callable[[Ingredients, QuantisationPlan], bytes]
+    plans: bool = True
 
     @property
     def name(self) -> str:
         return f"{self.format}-{self.precision}"
 
+    def file(self, ingredients: Ingredients, plan: QuantisationPlan | None = None) -> bytes:
+        """The whole file, with labels and preprocessing inside. Raises ConversionError."""
+        return self.finish(self.make(ingredients, plan or QuantisationPlan()), ingredients)
+
+    def finish(self, graph: bytes, ingredients: Ingredients) -> bytes:
+        """Add labels and preprocessing, so that the file stands alone."""
+        if self.format == "tflite":
+            return with_tflite_metadata(
+                graph,
+                name=ingredients.name,
+                labels=ingredients.labels,
+                preprocess=ingredients.preprocess,
+            )
+        return with_onnx_metadata(
+            graph,
+            name=ingredients.name,
+            labels=ingredients.labels,
+            preprocess=ingredients.preprocess,
+            precision=self.precision,
+        )
+
+
+def _onnx_float16(ingredients: Ingredients, plan: QuantisationPlan) -> bytes:
+    means = ingredients.onnx_calibration.means
+    return quantize_onnx.float16(ingredients.onnx, keep=plan.keep, means=means)
+
+
+def _onnx_int8(ingredients: Ingredients, plan: QuantisationPlan) -> bytes:
+    return quantize_onnx.int8(
+        ingredients.onnx,
+        ingredients.onnx_calibration.ranges(plan),
+        scheme=plan.scheme,
+        keep=plan.keep,
+        means=ingredients.onnx_calibration.means,
+    )
+
 
 RECIPES = (
-    Recipe("tflite", "float32", lambda i: i.tflite),
-    Recipe("tflite", "float16", lambda i: quantize_tflite.float16(i.tflite)),
-    Recipe("tflite", "dynamic", lambda i: quantize_tflite.dynamic(i.tflite)),
-    Recipe("tflite", "int8", lambda i: quantize_tflite.int8(i.tflite, i.calibration)),
-    Recipe("onnx", "float32", lambda i: i.onnx),
-    Recipe("onnx", "int8", lambda i: quantize_onnx.int8(i.onnx, i.calibration)),
+    Recipe("tflite", "float32", lambda i, _: i.tflite, plans=False),
+    Recipe("tflite", "float16", lambda i, p: quantize_tflite.float16(i.calibration, p)),
+    Recipe("tflite", "dynamic", lambda i, p: quantize_tflite.dynamic(i.calibration, p)),
+    Recipe("tflite", "int8", lambda i, p: quantize_tflite.int8(i.calibration, p)),
+    Recipe("tflite", "int16x8", lambda i, p: quantize_tflite.int16x8(i.calibration, p)),
+    Recipe("onnx", "float32", lambda i, _: i.onnx, plans=False),
+    Recipe("onnx", "float16", _onnx_float16),
+    Recipe("onnx", "int8", _onnx_int8),
 )
+# The int8 TFLite file once more, as C++ source for TensorFlow Lite Micro.
+C_SOURCE = "c"
+C_SOURCE_OF = "tflite-int8"
 
 
-def recipes(names: Sequence[str] = ()) -> tuple[Recipe, ...]:
-    """The recipes of those names, in the table's order; all when none is named.
+@dataclass(frozen=True)
+class Choice:
+    """What to make.
+
+    Attributes:
+        recipes: in the table's order.
+        c_source: whether the C++ source is wanted as well.
+    """
+
+    recipes: tuple[Recipe, ...]
+    c_source: bool
+
+
+def choose(names: Sequence[str] = ()) -> Choice:
+    """The recipes of those names; all when none is named. `c` brings the int8 TFLite along.
 
     Raises:
         ConversionError: for a name that is not in the table.
     """
-    known = [recipe.name for recipe in RECIPES]
+    known = [*(recipe.name for recipe in RECIPES), C_SOURCE]
     for name in names:
         if name not in known:
             hint = did_you_mean(name, known)
             raise ConversionError(f"No variant {name!r}.{hint} Known: {', '.join(known)}.")
-    return tuple(recipe for recipe in RECIPES if not names or recipe.name in names)
+    wanted = {*(names or known)}
+    if C_SOURCE in wanted:
+        wanted.add(C_SOURCE_OF)
+    return Choice(tuple(r for r in RECIPES if r.name in wanted), C_SOURCE in wanted)

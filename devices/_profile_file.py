@@ -13,6 +13,8 @@ from devices.errors import ProfileError, did_you_mean
 from devices.profiles import (
     CAMERA_KINDS,
     ENGINES,
+    EXPORTS,
+    ONNX_INT8_SCHEMES,
     VARIANTS,
     CameraSettings,
     Match,
@@ -38,6 +40,8 @@ def profile_from_toml(path: Path) -> Profile:
         "title": table.text("title"),
         "match": _match(table.table("match", _keys(Match))),
         "variants": table.choices("variants", VARIANTS),
+        "export": table.choices("export", EXPORTS),
+        "onnx_int8": table.choice("onnx_int8", ONNX_INT8_SCHEMES),
         "engine": table.choices("engine", ENGINES),
         "threads": table.number("threads", lowest=0, highest=256),
         "camera": _camera(table.table("camera", _keys(CameraSettings))),

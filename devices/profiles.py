@@ -19,9 +19,20 @@ from devices.facts import Device
 
 PROFILES_FOLDER = Path(__file__).parent / "profiles"
 
-FORMATS = ("tflite", "onnx")
-PRECISIONS = ("float32", "float16", "dynamic", "int8")
-VARIANTS = tuple(f"{form}-{precision}" for form in FORMATS for precision in PRECISIONS)
+# What the converters make; a test holds the two lists together.
+VARIANTS = (
+    "tflite-float32",
+    "tflite-float16",
+    "tflite-dynamic",
+    "tflite-int8",
+    "tflite-int16x8",
+    "onnx-float32",
+    "onnx-float16",
+    "onnx-int8",
+)
+# What `convert` can be asked for; "c" is C++ source for microcontrollers and runs on no engine.
+EXPORTS = (*VARIANTS, "c")
+ONNX_INT8_SCHEMES = ("s8s8", "u8s8", "symmetric")
 ENGINES = ("litert", "tflite-runtime", "onnxruntime")
 CAMERA_KINDS = ("v4l2", "picamera2", "nvargus")
 
@@ -89,6 +100,9 @@ class Profile:
         title: name for people, e.g. "Raspberry Pi 5".
         match: how the device is recognised.
         variants: "<format>-<precision>", best first; take the first that the bundle has.
+        export: what `convert --target` makes for it: what it runs, and a fallback.
+        onnx_int8: how its int8 ONNX is quantised: "s8s8" (signed activations: ARM), "u8s8"
+            (unsigned: x86 with VNNI) or "symmetric" (no zero points: TensorRT).
         engine: runtimes, best first; take the first that is installed and runs the variant.
         threads: inference threads; 0 means one per physical core. See `threads_on`.
         camera: how its cameras open.
@@ -100,6 +114,8 @@ class Profile:
     title: str
     match: Match = field(repr=False)
     variants: tuple[str, ...]
+    export: tuple[str, ...]
+    onnx_int8: str
     engine: tuple[str, ...]
     threads: int
     camera: CameraSettings
@@ -118,9 +134,9 @@ class Profile:
             "model": [pattern.pattern for pattern in self.match.model],
             "architecture": list(self.match.architecture),
         }
-        plain = {"variants": list(self.variants), "engine": list(self.engine), "match": match}
+        lists = {name: list(getattr(self, name)) for name in ("variants", "export", "engine")}
         fields = {key: value for key, value in vars(self).items() if key not in {"camera", "match"}}
-        return fields | plain | {"camera": asdict(self.camera)}
+        return fields | lists | {"match": match} | {"camera": asdict(self.camera)}
 
 
 def load_profiles(folder: Path = PROFILES_FOLDER) -> Mapping[str, Profile]:

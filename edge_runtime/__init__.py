@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edge_runtime.classifier import Classifier, Prediction
     from edge_runtime.errors import EdgeproofError
     from edge_runtime.images import decode_image
+    from edge_runtime.parity import compare
     from edge_runtime.pipeline import Result, Summary, run
     from edge_runtime.preprocess import Preprocess
     from edge_runtime.sources import Frame, Source, open_source
@@ -40,6 +41,7 @@ __all__ = [
     "Source",
     "Summary",
     "Verification",
+    "compare",
     "decode_image",
     "open_source",
     "run",
@@ -58,6 +60,7 @@ _HOME = {
     "Source": "sources",
     "Summary": "pipeline",
     "Verification": "verification",
+    "compare": "parity",
     "decode_image": "images",
     "open_source": "sources",
     "run": "pipeline",

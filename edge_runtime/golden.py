@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from edge_runtime.errors import BundleError
 
 MAX_TENSOR_BYTES = 512 << 20
+_ENGINE = "engine/"
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,8 @@ class GoldenTensors:
         reference: the trained model's probabilities for `inputs`: float32, (samples, labels).
         raw: each variant's output tensor for `inputs`, as it left the engine.
         probabilities: the same after the head: float32, (samples, labels).
+        engine_raw: by (variant, engine): that engine's output tensor for the first so many of
+            `inputs`; empty in bundles of schema 1.
     """
 
     frames: tuple[np.ndarray, ...]
@@ -34,6 +37,7 @@ class GoldenTensors:
     reference: np.ndarray
     raw: Mapping[str, np.ndarray]
     probabilities: Mapping[str, np.ndarray]
+    engine_raw: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the tensors as one compressed `.npz`; `path` need not be atomic, a bundle is."""
@@ -42,6 +46,7 @@ class GoldenTensors:
         arrays |= {"reference": self.reference}
         arrays |= {f"raw/{name}": array for name, array in self.raw.items()}
         arrays |= {f"probabilities/{name}": array for name, array in self.probabilities.items()}
+        arrays |= {f"{_ENGINE}{e}/{name}": array for (name, e), array in self.engine_raw.items()}
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
     @classmethod
@@ -61,11 +66,24 @@ class GoldenTensors:
                 reference=arrays["reference"],
                 raw={name: arrays[f"raw/{name}"] for name in variants},
                 probabilities={name: arrays[f"probabilities/{name}"] for name in variants},
+                engine_raw=_engine_arrays(arrays, variants),
             )
         except KeyError as exc:
             raise BundleError(
                 f"{path}: the golden set lacks {exc}; make the bundle again."
             ) from exc
+
+
+def _engine_arrays(
+    arrays: Mapping[str, np.ndarray], variants: tuple[str, ...]
+) -> dict[tuple[str, str], np.ndarray]:
+    """By (variant, engine); what is of no known variant is not needed."""
+    found = {}
+    for name, array in arrays.items():
+        engine, _, variant = name.removeprefix(_ENGINE).partition("/")
+        if name.startswith(_ENGINE) and variant in variants:
+            found[variant, engine] = array
+    return found
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from edge_runtime.errors import BundleError
 from edge_runtime.head import Head
 from edge_runtime.preprocess import Preprocess
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST_NAME = "bundle.json"
 MANIFEST_HASH_NAME = "bundle.sha256"
 
@@ -21,7 +21,7 @@ MAX_MODEL_BYTES = 2 << 30
 MAX_LABELS = 100_000
 
 Format = Literal["tflite", "onnx"]
-Precision = Literal["float32", "float16", "dynamic", "int8"]
+Precision = Literal["float32", "float16", "dynamic", "int8", "int16x8"]
 
 
 def safe_relative_path(text: str) -> str:
@@ -60,14 +60,25 @@ class FileEntry(_Record):
 class Parity(_Record):
     """How a variant's probabilities compare with the reference's on the same real pictures.
 
+    Intervals are of 95 %. What bundles of schema 1 did not record has a default.
+
     Attributes:
         samples: number of pictures.
         max_abs_error: largest absolute difference of any probability.
         mean_abs_error: mean absolute difference over all probabilities.
         cosine: smallest cosine similarity of the two probability vectors of any picture.
-        top1_agreement: fraction of pictures with the same first label, 0 to 1.
+        kl_divergence: mean Kullback-Leibler divergence from the reference, in nats.
+        top1_agreement: fraction of pictures with the same first label, 0 to 1; its interval is
+            `top1_low` to `top1_high`.
+        top5_agreement: fraction of pictures whose reference label is among the variant's first
+            five; `None` where there are no more than five labels.
         accuracy: fraction right by the variant; `None` where labels are unknown.
         reference_accuracy: the same for the reference.
+        accuracy_drop_low, accuracy_drop_high: interval of `accuracy_drop`, paired.
+        lost, won: pictures that only the reference, or only the variant, answers right.
+        mcnemar_p: how likely so unequal a `lost` and `won` are if neither is better.
+        recall_change: of each label, the variant's recall less the reference's; `None` for a label
+            without pictures.
         nonfinite: how many of the variant's numbers are NaN or infinite.
         worst_sample: which picture differs most; look there first.
     """
@@ -77,9 +88,19 @@ class Parity(_Record):
     max_abs_error: float | None
     mean_abs_error: float | None
     cosine: float | None
+    kl_divergence: float | None = Field(default=None, ge=0)
     top1_agreement: float = Field(ge=0, le=1)
+    top1_low: float = Field(default=0.0, ge=0, le=1)
+    top1_high: float = Field(default=1.0, ge=0, le=1)
+    top5_agreement: float | None = Field(default=None, ge=0, le=1)
     accuracy: float | None = Field(default=None, ge=0, le=1)
     reference_accuracy: float | None = Field(default=None, ge=0, le=1)
+    accuracy_drop_low: float | None = Field(default=None, ge=-1, le=1)
+    accuracy_drop_high: float | None = Field(default=None, ge=-1, le=1)
+    lost: int | None = Field(default=None, ge=0)
+    won: int | None = Field(default=None, ge=0)
+    mcnemar_p: float | None = Field(default=None, ge=0, le=1)
+    recall_change: tuple[float | None, ...] = ()
     nonfinite: int = Field(ge=0)
     worst_sample: int = Field(ge=0)
 
@@ -91,14 +112,57 @@ class Parity(_Record):
         return self.reference_accuracy - self.accuracy
 
 
+class LayerNoise(_Record):
+    """How far one layer of a variant is from the same layer of the float graph.
+
+    Attributes:
+        layer: name in the trained model, as far as the file still tells it.
+        operator: such as `DEPTHWISE_CONV_2D` or `Conv`.
+        sqnr_db: signal to quantisation noise of the layer's output, in decibels, noise of the
+            layers before it included; `None` where there is no noise at all.
+        own_db: the same with the noise that this layer adds only; `None` likewise.
+    """
+
+    layer: str
+    operator: str
+    sqnr_db: float | None
+    own_db: float | None = None
+
+
+class RepairStep(_Record):
+    """One attempt to mend a variant, with its gain and its cost.
+
+    Attributes:
+        what: in words, such as `calibrate by percentile 99.99`.
+        kept: the layers that stay in float or int16 by then.
+        missed: the gates that it still misses; empty when it is mended.
+        chosen: whether this attempt is the one that is shipped.
+    """
+
+    what: str
+    kept: tuple[str, ...] = ()
+    parity: Parity
+    missed: tuple[str, ...]
+    bytes: int = Field(ge=0)
+    latency_ms: float = Field(ge=0)
+    chosen: bool = False
+
+
 class Variant(_Record):
     """One exported model file with its proof.
 
     Attributes:
         parity: the comparison that was made when the bundle was.
         missed: the gates that it missed, in words; empty when it passed all.
-        tolerance: how far a probability may lie from the recorded one on another machine.
+        unsure: gates that it kept, but on too few pictures to tell, in words.
+        tolerance: how far a probability may lie from the recorded one on another engine.
+        floor: the same on the engine and kernels that recorded it; `None` in schema 1, where
+            `tolerance` says both.
         latency_ms: median time of one inference on the machine that made the bundle.
+        engine: the engine and its version that it was proven on; empty in schema 1.
+        scheme: how an int8 ONNX file was quantised: `s8s8`, `u8s8` or `symmetric`.
+        noise: layer by layer, the worst first; empty when nobody asked.
+        repair: what was tried to mend it, in order; empty when nothing had to be.
     """
 
     format: Format
@@ -106,13 +170,36 @@ class Variant(_Record):
     file: FileEntry
     parity: Parity
     missed: tuple[str, ...] = ()
+    unsure: tuple[str, ...] = ()
     tolerance: float = Field(gt=0, le=1)
+    floor: float | None = Field(default=None, gt=0, le=1)
     latency_ms: float = Field(ge=0)
+    engine: str = ""
+    scheme: str | None = None
+    noise: tuple[LayerNoise, ...] = ()
+    repair: tuple[RepairStep, ...] = ()
 
     @property
     def name(self) -> str:
         """For example `tflite-int8`."""
         return f"{self.format}-{self.precision}"
+
+
+class MatrixCell(_Record):
+    """One variant on one engine, on the golden inputs.
+
+    Attributes:
+        parity: against the trained model; `None` where it did not run.
+        reason: why it did not; empty where it did.
+        latency_ms: median of single inferences; `None` where it did not run.
+    """
+
+    variant: str
+    engine: str
+    version: str = ""
+    parity: Parity | None = None
+    reason: str = ""
+    latency_ms: float | None = Field(default=None, ge=0)
 
 
 class GoldenEntry(_Record):
@@ -126,10 +213,12 @@ class Manifest(_Record):
     """The whole of `bundle.json`.
 
     Attributes:
+        matrix: every variant on every engine that the making machine had.
+        sources: C++ source of the int8 TFLite file, for microcontrollers.
         provenance: free-form record of how the bundle came to be: versions, counts, command.
     """
 
-    schema_version: Literal[1]
+    schema_version: Literal[1, 2]
     name: Annotated[str, Field(min_length=1, max_length=200)]
     task: Literal["classification"]
     labels: Annotated[tuple[str, ...], Field(min_length=2, max_length=MAX_LABELS)]
@@ -137,6 +226,8 @@ class Manifest(_Record):
     head: Head
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
     golden: GoldenEntry
+    matrix: tuple[MatrixCell, ...] = ()
+    sources: tuple[FileEntry, ...] = ()
     report: FileEntry | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
 
@@ -144,8 +235,8 @@ class Manifest(_Record):
     def _coherent(self) -> Manifest:
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("two labels are the same")
-        if self.head.kind == "sigmoid" and len(self.labels) != 2:
-            raise ValueError("a sigmoid head has two labels")
+        if self.head.single and len(self.labels) != 2:
+            raise ValueError(f"a {self.head.kind} head has two labels")
         paths = [entry.path for entry in self.files]
         if len(set(paths)) != len(paths):
             raise ValueError("a file is listed twice")
@@ -159,7 +250,7 @@ class Manifest(_Record):
         """Every file of the bundle but the manifest and its hash."""
         report = (self.report,) if self.report else ()
         variants = tuple(variant.file for variant in self.variants)
-        return (*variants, *self.golden.frames, self.golden.tensors, *report)
+        return (*variants, *self.golden.frames, self.golden.tensors, *self.sources, *report)
 
 
 def parse_manifest(data: bytes, *, name: str) -> Manifest:

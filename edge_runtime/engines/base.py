@@ -33,8 +33,9 @@ class Engine(ABC):
     """Runs one model file on one runtime. A new engine writes `_infer` and nothing else.
 
     Attributes:
-        name: key in `ENGINES`.
-        version: the runtime's own version.
+        name: key in `ENGINES` or `PEERS`.
+        version: the runtime's own version, and after a space its kernels, where it has several:
+            `2.3.0 XNNPACK`.
         threads: how many it was given.
         input, output: the model's tensors.
     """

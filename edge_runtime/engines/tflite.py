@@ -15,20 +15,25 @@ from edge_runtime.quiet import quiet_native_stderr
 
 class _InterpreterEngine(Engine):
     _module: ClassVar[str]
+    _resolver: ClassVar[str] = "AUTO"
+    _kernels: ClassVar[str] = "built-in"
 
     def __init__(self, model: Path, *, threads: int = 0) -> None:
         interpreter_module = importlib.import_module(self._module)
         package = importlib.import_module(self._module.partition(".")[0])
-        self.version = getattr(package, "__version__", "")
         self.threads = threads_or_all(threads)
         try:
             with quiet_native_stderr():
                 self._interpreter = interpreter_module.Interpreter(
-                    model_path=str(model), num_threads=self.threads
+                    model_path=str(model),
+                    num_threads=self.threads,
+                    experimental_op_resolver_type=interpreter_module.OpResolverType[self._resolver],
                 )
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError, TypeError) as exc:  # TypeError: a path that is no UTF-8
             raise EngineError(f"{model}: does not load on {self.name}: {exc}") from exc
+        kernels = "XNNPACK" if _has_delegate(self._interpreter) else self._kernels
+        self.version = f"{getattr(package, '__version__', '')} {kernels}".strip()
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
@@ -59,11 +64,37 @@ class LiteRtEngine(_InterpreterEngine):
     _module = "ai_edge_litert.interpreter"
 
 
+class LiteRtBuiltinEngine(_InterpreterEngine):
+    """LiteRT's own optimised kernels without XNNPACK: what older runtimes run int8 files with."""
+
+    name = "litert-builtin"
+    _module = "ai_edge_litert.interpreter"
+    _resolver = "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
+
+
+class LiteRtReferenceEngine(_InterpreterEngine):
+    """LiteRT's reference kernels: plain loops, the definition of what an operator answers."""
+
+    name = "litert-reference"
+    _module = "ai_edge_litert.interpreter"
+    _resolver = "BUILTIN_REF"
+    _kernels = "reference"
+
+
 class TfliteRuntimeEngine(_InterpreterEngine):
     """tflite-runtime, LiteRT's predecessor: what 32-bit Raspberry Pi OS has wheels for."""
 
     name = "tflite-runtime"
     _module = "tflite_runtime.interpreter"
+
+
+def _has_delegate(interpreter: Any) -> bool:
+    """Whether XNNPACK, the only delegate that is ever applied here, took any operator.
+
+    A delegate's nodes come after the file's own. No public call lists nodes.
+    """
+    details: list[dict[str, Any]] = getattr(interpreter, "_get_ops_details", list)()
+    return any(node["op_name"] == "DELEGATE" for node in details[-1:])
 
 
 def _spec(details: dict[str, Any]) -> TensorSpec:

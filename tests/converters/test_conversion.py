@@ -14,7 +14,6 @@ import converters.prove
 from converters import ConversionError, ConvertOptions, ParityError, RunError, convert
 from converters.bundle_writer import require_free
 from converters.gates import Gate
-from converters.golden_set import choose_golden
 from edge_runtime.bundle import Bundle
 from edge_runtime.classifier import Classifier
 from edge_runtime.errors import StorageError
@@ -26,7 +25,9 @@ ALL = (
     "tflite-float16",
     "tflite-dynamic",
     "tflite-int8",
+    "tflite-int16x8",
     "onnx-float32",
+    "onnx-float16",
     "onnx-int8",
 )
 QUICK = ConvertOptions(samples=20, calibration=20, variants=("tflite-float32",))
@@ -218,14 +219,6 @@ def test_overwrite_spares_what_is_no_bundle(tmp_path: Path):
         require_free(tmp_path, overwrite=True)
     with pytest.raises(StorageError, match="cannot write"):
         require_free(tmp_path / "holiday.txt" / "x.bundle", overwrite=False)
-
-
-def test_golden_goes_round_the_classes():
-    labels = np.array([0] * 50 + [1] * 3 + [2] * 20)
-    chosen = choose_golden(labels, 12)
-    assert np.bincount(labels[chosen]).min() >= 3
-    assert len(set(chosen)) == 12
-    assert len(choose_golden(labels[:5], 12)) == 5
 
 
 FULL_DISK = """

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from converters import float_graphs, quantize_tflite
+from converters.calibration import Calibration
 from converters.errors import ConversionError
+from converters.export_head import EXPORTED
 from converters.flatbuffer import TfliteGraph
 from converters.gates import gates
-from converters.parity import compare
 from converters.subject import Subject, prepare
-from converters.variants import RECIPES, Ingredients, recipes
+from converters.variants import RECIPES, Ingredients, choose
 from edge_runtime.engines import load_engine
 from edge_runtime.head import Head
+from edge_runtime.parity import compare
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,14 @@ def subjects(trained: dict[int, Path]) -> dict[int, Subject]:
 @pytest.fixture(scope="module")
 def ingredients(subjects: dict[int, Subject]) -> dict[int, Ingredients]:
     return {
-        labels: Ingredients(subject.model, subject.calibration.inputs)
+        labels: Ingredients(
+            model=subject.model,
+            head=subject.record.head,
+            name="colours",
+            labels=subject.record.labels,
+            preprocess=subject.record.preprocess,
+            pixels=subject.calibration.inputs,
+        )
         for labels, subject in subjects.items()
     }
 
@@ -37,12 +46,12 @@ def ingredients(subjects: dict[int, Subject]) -> dict[int, Ingredients]:
 def test_every_variant_keeps_its_gate(tmp_path: Path, subjects, ingredients, recipe, labels):
     subject = subjects[labels]
     file = tmp_path / f"model.{recipe.format}"
-    file.write_bytes(recipe.make(ingredients[labels]))
+    file.write_bytes(recipe.file(ingredients[labels]))
     engine = load_engine({"tflite": "litert", "onnx": "onnxruntime"}[recipe.format], file)
     raw = engine.infer(subject.held_out.inputs)  # a whole batch at once
-    answers = subject.record.head.probabilities(engine.dequantize(raw))
+    answers = EXPORTED.probabilities(engine.dequantize(raw))
     parity = compare(subject.reference, answers, subject.held_out.labels)
-    assert gates()[recipe.precision].missed(parity) == ()
+    assert gates()[recipe.precision].judge(parity).missed == ()
     assert parity.reference_accuracy > 0.9  # of a model that has learned something
     one_by_one = np.concatenate([engine.infer(p[np.newaxis]) for p in subject.held_out.inputs[:5]])
     assert np.abs(engine.dequantize(one_by_one) - engine.dequantize(raw[:5])).max() < 1e-5
@@ -50,17 +59,26 @@ def test_every_variant_keeps_its_gate(tmp_path: Path, subjects, ingredients, rec
 
 @pytest.mark.parametrize("labels", [2, 3])
 def test_int8_is_integers_from_end_to_end(ingredients, labels: int):
-    made = quantize_tflite.int8(ingredients[labels].tflite, ingredients[labels].calibration)
-    graph = TfliteGraph(made)
+    graph = TfliteGraph(quantize_tflite.int8(ingredients[labels].calibration))
     assert set(graph.tensor_dtypes().values()) <= {"UINT8", "INT8", "INT32"}
     assert "CAST" not in graph.operator_names()
     assert "DEQUANTIZE" not in graph.operator_names()
-    assert graph.operator_names().count("QUANTIZE") == 1  # uint8 to int8, the same step
+    # uint8 to int8 at one end and back at the other, each step staying a step
+    assert graph.operator_names().count("QUANTIZE") == 2
+    assert (graph.dtype(graph.input), graph.dtype(graph.output)) == ("UINT8", "UINT8")
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+def test_int16x8_is_integers_from_end_to_end(ingredients, labels: int):
+    graph = TfliteGraph(quantize_tflite.int16x8(ingredients[labels].calibration))
+    assert set(graph.tensor_dtypes().values()) <= {"UINT8", "INT8", "INT16", "INT32", "INT64"}
+    assert graph.dtype(graph.output) == "INT16"
+    assert not {"CAST", "DEQUANTIZE"} & set(graph.operator_names())
 
 
 def test_int8_keeps_all_256_pixel_levels(tmp_path: Path, ingredients):
     file = tmp_path / "int8.tflite"
-    file.write_bytes(quantize_tflite.int8(ingredients[3].tflite, ingredients[3].calibration))
+    file.write_bytes(quantize_tflite.int8(ingredients[3].calibration))
     spec = load_engine("litert", file).input
     assert spec.dtype == np.uint8
     assert spec.scale == pytest.approx(1 / 127.5)
@@ -69,18 +87,18 @@ def test_int8_keeps_all_256_pixel_levels(tmp_path: Path, ingredients):
 
 def test_a_one_number_tensor_gets_its_real_range(ingredients):
     """The quantiser's own averaging gave a two-class logit no range at all: one class, always."""
-    from ai_edge_litert.tools import flatbuffer_utils
 
-    model, calibration = ingredients[2].model, ingredients[2].calibration
-    made = quantize_tflite.int8(ingredients[2].tflite, calibration)
-    graph = flatbuffer_utils.read_model_from_bytearray(made).subgraphs[0]
-    logit = graph.tensors[graph.operators[-1].inputs[0]].quantization
-    low, high = ((level - logit.zeroPoint[0]) * logit.scale[0] for level in (-128, 127))
-    p = np.clip(np.asarray(model(calibration, training=False), np.float64), 1e-6, 1 - 1e-6)
-    logits = np.log(p / (1 - p))
-    assert np.ptp(logits) > 2  # both classes are there
-    assert low <= logits.min() + 2 * logit.scale[0]
-    assert high >= logits.max() - 2 * logit.scale[0]
+    model, pixels = ingredients[2].model, ingredients[2].pixels
+    graph = TfliteGraph(quantize_tflite.int8(ingredients[2].calibration))
+    softmax = next(node for node in graph.nodes() if node.code == "SOFTMAX")
+    step = float(graph.scales(softmax.inputs[0]).ravel()[0])
+    levels = np.array([[-128], [127]], np.int8)
+    low, high = graph.dequantised(softmax.inputs[0], levels).ravel()
+    p = np.clip(np.asarray(model(pixels, training=False), np.float64), 1e-6, 1 - 1e-6)
+    halves = np.log(p / (1 - p)) / 2  # the two units hold minus and plus half the logit
+    assert np.ptp(halves) > 1  # both classes are there
+    assert low <= -np.abs(halves).max() + 2 * step
+    assert high >= np.abs(halves).max() - 2 * step
 
 
 def test_no_shape_is_computed_at_run_time(ingredients):
@@ -94,8 +112,8 @@ def test_weights_are_aligned_as_the_schema_asks(ingredients):
 
     for data in (
         ingredients[3].tflite,
-        quantize_tflite.float16(ingredients[3].tflite),
-        quantize_tflite.int8(ingredients[3].tflite, ingredients[3].calibration),
+        quantize_tflite.float16(ingredients[3].calibration),
+        RECIPES[3].file(ingredients[3]),
     ):
         model = schema.Model.GetRootAs(data, 0)
         buffers = [model.Buffers(i) for i in range(model.BuffersLength())]
@@ -127,7 +145,7 @@ def test_an_input_scaling_without_a_whole_zero_level_is_refused(ingredients):
     model = keras.Model(image, keras.layers.Dense(3, "softmax")(x))
     tflite = float_graphs.tflite_from_keras(model)
     with pytest.raises(ConversionError, match="whole level"):
-        quantize_tflite.int8(tflite, np.zeros((2, 8, 8, 3), np.uint8))
+        quantize_tflite.int8(Calibration(tflite, np.zeros((2, 8, 8, 3), np.uint8)))
 
 
 def test_a_model_with_attention_answers_numbers(tmp_path: Path):
@@ -144,9 +162,23 @@ def test_a_model_with_attention_answers_numbers(tmp_path: Path):
     file.write_bytes(float_graphs.tflite_from_keras(model))
     answers = Head(kind="softmax").probabilities(load_engine("litert", file).infer(pixels))
     parity = compare(np.asarray(model(pixels)), answers)
-    assert gates()["float32"].missed(parity) == ()
+    assert gates()["float32"].judge(parity).missed == ()
 
 
 def test_an_unknown_variant_suggests_the_near_one():
     with pytest.raises(ConversionError, match="Did you mean 'tflite-int8'"):
-        recipes(["tflite-int9"])
+        choose(["tflite-int9"])
+
+
+def test_c_brings_the_file_it_is_made_of():
+    choice = choose(["c"])
+    assert [r.name for r in choice.recipes] == ["tflite-int8"]
+    assert choice.c_source
+    assert not choose(["tflite-int8"]).c_source
+
+
+def test_devices_and_converters_name_the_same_variants():
+    from devices.profiles import EXPORTS, VARIANTS
+
+    assert tuple(r.name for r in RECIPES) == VARIANTS
+    assert (*VARIANTS, "c") == EXPORTS

@@ -201,6 +201,8 @@ def test_threads_on_a_machine(threads, physical, usable, want):
 GOOD = """\
 title = "Toaster"
 variants = ["tflite-int8"]
+export = ["tflite-int8", "c"]
+onnx_int8 = "s8s8"
 engine = ["litert"]
 threads = 2
 qemu_cpu = "max"

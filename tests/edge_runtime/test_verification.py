@@ -1,5 +1,6 @@
 """The proof, replayed: it names the first stage that differs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,12 @@ import pytest
 
 import edge_runtime.engines as engines
 from edge_runtime.bundle import Bundle
+from edge_runtime.engines import load_engine
 from edge_runtime.errors import BundleError
+from edge_runtime.files import sha256_file
 from edge_runtime.golden import GoldenTensors
-from edge_runtime.verification import verify
+from edge_runtime.manifest import MatrixCell
+from edge_runtime.verification import Check, verify
 
 NAME = "tflite-float32"
 
@@ -21,7 +25,10 @@ def golden(bundle: Path) -> GoldenTensors:
 def rewrite(bundle: Path, reseal, **changes) -> Bundle:
     """Record other tensors, sealed with fitting hashes: as if another machine had recorded."""
     recorded = golden(bundle)
-    fields = ("frames", "frame_inputs", "inputs", "reference", "raw", "probabilities")
+    fields = (
+        *("frames", "frame_inputs", "inputs", "reference"),
+        *("raw", "probabilities", "engine_raw"),
+    )
     values = {name: changes.get(name, getattr(recorded, name)) for name in fields}
     file = bundle / "golden" / "tensors.npz"
     GoldenTensors(**values).write(file)
@@ -29,8 +36,6 @@ def rewrite(bundle: Path, reseal, **changes) -> Bundle:
 
 
 def resealed(bundle: Path, reseal, file: Path) -> Bundle:
-    from edge_runtime.files import sha256_file
-
     manifest = Bundle.open(bundle).manifest
     tensors = manifest.golden.tensors.model_copy(
         update={"bytes": file.stat().st_size, "sha256": sha256_file(file)}
@@ -94,8 +99,6 @@ def test_a_model_file_that_is_no_model_is_one_difference(colour_bundle: Path, re
     file = colour_bundle / "models" / "float32.tflite"
     file.write_bytes(b"\0" * 100)
     manifest = Bundle.open(colour_bundle).manifest
-    from edge_runtime.files import sha256_file
-
     entry = manifest.variants[0].file.model_copy(update={"bytes": 100, "sha256": sha256_file(file)})
     variant = manifest.variants[0].model_copy(update={"file": entry})
     reseal(colour_bundle, manifest.model_copy(update={"variants": (variant,)}))
@@ -131,3 +134,136 @@ def test_a_pickle_in_the_golden_set_is_not_loaded(colour_bundle: Path, reseal, t
     np.savez(file, inputs=np.array([{"a": 1}], dtype=object))
     with pytest.raises(BundleError, match="golden"):
         verify(resealed(colour_bundle, reseal, file))
+
+
+FLOOR, TOLERANCE = 1e-5, 0.05
+
+
+def with_record(
+    bundle: Path, reseal, engine_raw: np.ndarray, *, version: str | None = None, engine="litert"
+) -> Bundle:
+    """A bundle of schema 2, in which an engine's own answers are recorded."""
+    if version is None:
+        version = load_engine("litert", bundle / "models" / "float32.tflite").version
+    manifest = Bundle.open(bundle).manifest
+    variant = manifest.variants[0].model_copy(
+        update={"tolerance": TOLERANCE, "floor": FLOOR, "engine": "other-engine 1.0"}
+    )
+    cell = MatrixCell(variant=NAME, engine=engine, version=version, parity=variant.parity)
+    update = {"schema_version": 2, "variants": (variant,), "matrix": (cell,)}
+    reseal(bundle, manifest.model_copy(update=update))
+    return rewrite(bundle, reseal, engine_raw={(NAME, engine): engine_raw})
+
+
+def litert_check(bundle: Bundle) -> Check:
+    (check,) = [c for c in verify(bundle).checks if c.subject == f"{NAME} on litert"]
+    return check
+
+
+def test_an_engine_is_held_to_its_own_record_with_the_floor(colour_bundle: Path, reseal):
+    answers = golden(colour_bundle).raw[NAME].copy()
+    whole = with_record(colour_bundle, reseal, answers)
+    assert whole.manifest.schema_version == 2
+    check = litert_check(whole)
+    assert check.status == "same"
+    assert "as recorded on litert" in check.detail
+    assert "limit 1e-05" in check.detail
+    answers[1] += np.array([0.01, 0, -0.01], np.float32)
+    check = litert_check(with_record(colour_bundle, reseal, answers))
+    assert (check.status, check.stage) == ("differs", "engine")
+    assert check.max_difference == pytest.approx(0.01, rel=1e-3)
+
+
+def test_other_kernels_are_allowed_what_was_seen_between_engines(colour_bundle: Path, reseal):
+    answers = golden(colour_bundle).raw[NAME] + np.array([0.01, 0, -0.01], np.float32)
+    check = litert_check(with_record(colour_bundle, reseal, answers, version="2.3.0 built-in"))
+    assert (check.status, check.stage) == ("same", "head")
+    assert "limit 0.05" in check.detail
+    farther = answers + np.array([0.05, 0, -0.05], np.float32)
+    bundle = with_record(colour_bundle, reseal, farther, version="2.3.0 built-in")
+    assert litert_check(bundle).status == "differs"
+
+
+def test_an_engine_without_a_record_is_held_to_the_proving_one(colour_bundle: Path, reseal):
+    other = golden(colour_bundle).raw[NAME] * 0
+    check = litert_check(with_record(colour_bundle, reseal, other, engine="onnxruntime"))
+    assert check.status == "same"
+    assert "as proven on other-engine 1.0" in check.detail
+    assert "limit 0.05" in check.detail
+
+
+def test_a_record_of_the_first_inputs_holds_for_those(colour_bundle: Path, reseal):
+    answers = golden(colour_bundle).raw[NAME][:2].copy()
+    check = litert_check(with_record(colour_bundle, reseal, answers))
+    assert check.status == "same"
+    assert "first 2 as recorded on litert" in check.detail
+    assert "as proven on other-engine" in check.detail
+    answers[0, 0] += 0.01
+    assert litert_check(with_record(colour_bundle, reseal, answers)).status == "differs"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        pytest.param(np.zeros((6, 4), np.float32), id="other-labels"),
+        pytest.param(np.zeros((7, 3), np.float32), id="too-many"),
+        pytest.param(np.zeros((0, 3), np.float32), id="none"),
+        pytest.param(np.zeros(6, np.float32), id="flat"),
+        pytest.param(np.full((6, 3), "x"), id="text"),
+    ],
+)
+def test_a_record_that_fits_nothing_is_refused(colour_bundle: Path, reseal, record: np.ndarray):
+    with pytest.raises(BundleError, match="does not fit"):
+        verify(with_record(colour_bundle, reseal, record))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_record_that_is_not_finite_differs(colour_bundle: Path, reseal, value: float):
+    answers = golden(colour_bundle).raw[NAME].copy()
+    answers[3] = value
+    assert litert_check(with_record(colour_bundle, reseal, answers)).status == "differs"
+
+
+def test_what_engines_recorded_comes_back_as_it_was_written(colour_bundle: Path, tmp_path: Path):
+    recorded = golden(colour_bundle)
+    answers = {
+        (NAME, "litert"): np.arange(9, dtype=np.int16).reshape(3, 3),
+        (NAME, "opencv-dnn"): np.ones((1, 3), np.float32),
+        ("onnx-int8", "opencv-dnn"): np.ones((1, 3), np.float32),
+    }
+    file = tmp_path / "tensors.npz"
+    replace(recorded, engine_raw=answers).write(file)
+    found = GoldenTensors.read(file, variants=(NAME,)).engine_raw
+    assert set(found) == {key for key in answers if key[0] == NAME}
+    for key, array in found.items():
+        assert array.dtype == answers[key].dtype
+        assert (array == answers[key]).all()
+
+
+def test_a_bundle_of_schema_1_has_no_records_and_still_verifies(colour_bundle: Path):
+    bundle = Bundle.open(colour_bundle)
+    assert bundle.manifest.schema_version == 1
+    assert golden(colour_bundle).engine_raw == {}
+    check = litert_check(bundle)
+    assert check.status == "same"
+    assert "as recorded" in check.detail
+
+
+def test_an_engine_that_never_ran_a_file_is_skipped_where_it_does_not(colour_bundle: Path, reseal):
+    """As tflite-runtime 2.14 and int16x8 files. Where it did run, the same is a difference."""
+    file = colour_bundle / "models" / "float32.tflite"
+    whole = load_engine("litert", file).version
+    answers = golden(colour_bundle).raw[NAME]
+    for recorded_on, status in (("onnxruntime", "skipped"), ("litert", "differs")):
+        bundle = with_record(colour_bundle, reseal, answers, version=whole, engine=recorded_on)
+        file.write_bytes(b"\0" * 100)
+        entry = bundle.variants[0].file.model_copy(
+            update={"bytes": 100, "sha256": sha256_file(file)}
+        )
+        variant = bundle.variants[0].model_copy(update={"file": entry})
+        reseal(colour_bundle, bundle.manifest.model_copy(update={"variants": (variant,)}))
+        result = verify(Bundle.open(colour_bundle))
+        (check,) = [c for c in result.checks if c.subject == f"{NAME} on litert"]
+        assert (check.status, check.stage) == (status, "engine")
+        assert "does not load" in check.detail
+        assert not result.passed  # nothing was proven

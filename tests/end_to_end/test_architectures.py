@@ -8,10 +8,11 @@ import pytest
 from converters import quantize_tflite
 from converters.flatbuffer import TfliteGraph
 from converters.gates import gates
-from converters.parity import compare
 from converters.variants import RECIPES, Ingredients
 from edge_runtime.engines import load_engine
 from edge_runtime.head import Head
+from edge_runtime.parity import compare
+from edge_runtime.preprocess import Preprocess
 from trainer import ARCHITECTURES
 from trainer.architectures import ModelSpec
 
@@ -27,12 +28,16 @@ def ingredients(request: pytest.FixtureRequest) -> Ingredients:
     rng = np.random.default_rng(0)
     return Ingredients(
         model=ARCHITECTURES[request.param].build(spec),
-        calibration=rng.integers(0, 256, (20, SIDE, SIDE, 3), dtype=np.uint8),
+        head=Head(kind="softmax"),
+        name=request.param,
+        labels=("a", "b", "c"),
+        preprocess=Preprocess(width=SIDE, height=SIDE),
+        pixels=rng.integers(0, 256, (20, SIDE, SIDE, 3), dtype=np.uint8),
     )
 
 
 def test_int8_is_integers_and_keeps_every_level(ingredients: Ingredients, tmp_path: Path):
-    data = quantize_tflite.int8(ingredients.tflite, ingredients.calibration)
+    data = quantize_tflite.int8(ingredients.calibration)
     graph = TfliteGraph(data)
     assert set(graph.tensor_dtypes().values()) <= {"UINT8", "INT8", "INT32"}
     assert "CAST" not in graph.operator_names()
@@ -48,11 +53,11 @@ def test_int8_is_integers_and_keeps_every_level(ingredients: Ingredients, tmp_pa
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.name)
 def test_every_variant_is_the_same_model(ingredients: Ingredients, recipe, tmp_path: Path):
     file = tmp_path / f"model.{recipe.format}"
-    file.write_bytes(recipe.make(ingredients))
+    file.write_bytes(recipe.file(ingredients))
     engine = load_engine({"tflite": "litert", "onnx": "onnxruntime"}[recipe.format], file)
-    raw = engine.infer(ingredients.calibration)
+    raw = engine.infer(ingredients.pixels)
     answers = Head(kind="softmax").probabilities(engine.dequantize(raw))
-    reference = np.asarray(ingredients.model(ingredients.calibration, training=False))
+    reference = np.asarray(ingredients.model(ingredients.pixels, training=False))
     parity = compare(reference, answers)
     assert parity.nonfinite == 0
     # Untrained, the probabilities lie close together, so agreement says nothing; errors do.

@@ -18,7 +18,7 @@ from edge_runtime.files import sha256_file
 from edge_runtime.images import decode_image
 from trainer import TrainingRecord, TrainOptions, read_record, train
 from trainer.errors import MissingPackageError, OptionError, ResumeError, RunExistsError
-from trainer.evaluation import measure, wilson_interval
+from trainer.evaluation import measure
 
 REPOSITORY = Path(__file__).parents[2]
 QUICK = TrainOptions(side=24, epochs=1, batch_size=8)
@@ -189,11 +189,6 @@ def test_metrics_where_a_class_has_no_picture():
     assert metrics.per_class[2].auc is None
     assert metrics.per_class[2].support == 0
     assert metrics.accuracy == 1.0
-
-
-def test_wilson_interval_of_a_textbook_case():
-    assert wilson_interval(98, 100) == pytest.approx((0.930, 0.994), abs=1e-3)
-    assert wilson_interval(5, 5)[1] == 1.0
 
 
 # -- the command line -----------------------------------------------------------------------------

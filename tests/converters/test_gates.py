@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from converters.gates import Gate, gates
-from converters.parity import compare
+from converters.gates import Gate, Verdict, gates
+from edge_runtime.parity import compare
 
 REFERENCE = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]], np.float32)
 LABELS = np.array([0, 1, 1, 1])
@@ -44,7 +44,7 @@ def test_one_number_that_is_none_fails_every_gate(answers, place, bad):
     assert parity.max_abs_error is None
     assert parity.worst_sample == place // 2
     for gate in gates().values():
-        assert gate.missed(parity)
+        assert gate.judge(parity).missed
 
 
 def test_all_nan_agrees_with_nothing():
@@ -78,7 +78,7 @@ def agreement(same: int, of: int) -> np.ndarray:
 def test_a_limit_that_is_just_kept_passes(same: int, passes: bool):
     reference = agreement(100, 100)
     parity = compare(reference, agreement(same, 100))
-    missed = Gate(tolerance=1e-3, top1_agreement=0.98).missed(parity)
+    missed = Gate(tolerance=1e-3, top1_agreement=0.98).judge(parity).missed
     assert (not missed) == passes
     assert passes or "top-1 agreement 97.00% < 98.0%" in missed[0]
 
@@ -87,5 +87,43 @@ def test_exactly_one_point_of_accuracy_passes():
     labels = np.zeros(100, int)
     reference, answers = agreement(97, 100), agreement(96, 100)
     parity = compare(reference, answers, labels)
-    assert not Gate(tolerance=1e-3, accuracy_drop=0.01).missed(parity)
-    assert Gate(tolerance=1e-3, accuracy_drop=0.0099).missed(parity)
+    assert not Gate(tolerance=1e-3, accuracy_drop=0.01).judge(parity).missed
+    assert Gate(tolerance=1e-3, accuracy_drop=0.0099).judge(parity).missed
+
+
+def test_a_hundred_pictures_cannot_tell_two_percent():
+    """All agree, and still the interval reaches below the limit."""
+    gate = Gate(tolerance=1e-3, top1_agreement=0.98)
+    few = gate.judge(compare(agreement(100, 100), agreement(100, 100)))
+    assert not few.missed
+    assert "95 % interval 96.3% to 100.0%" in few.unsure[0]
+    many = gate.judge(compare(agreement(500, 500), agreement(500, 500)))
+    assert many == Verdict()
+
+
+def test_a_miss_says_when_it_may_be_chance():
+    gate = Gate(tolerance=1e-3, top1_agreement=0.98)
+    close = gate.judge(compare(agreement(100, 100), agreement(97, 100)))
+    assert "100 pictures cannot tell" in close.missed[0]
+    clear = gate.judge(compare(agreement(100, 100), agreement(50, 100)))
+    assert "cannot tell" not in clear.missed[0]
+
+
+def test_a_small_drop_on_few_pictures_is_unsure():
+    labels = np.zeros(50, int)
+    gate = Gate(tolerance=1e-3, accuracy_drop=0.01)
+    verdict = gate.judge(compare(agreement(50, 50), agreement(50, 50), labels))
+    assert not verdict.missed
+    assert "accuracy drop 0.00% of 50" in verdict.unsure[0]
+    many = np.zeros(1000, int)
+    sure = gate.judge(compare(agreement(1000, 1000), agreement(1000, 1000), many))
+    assert sure == Verdict()
+
+
+@given(same=st.integers(0, 300), of=st.integers(1, 300))
+def test_no_verdict_is_both_missed_and_unsure_of_one_limit(same: int, of: int):
+    same = min(same, of)
+    gate = Gate(tolerance=1e-3, top1_agreement=0.98)
+    verdict = gate.judge(compare(agreement(of, of), agreement(same, of)))
+    assert len(verdict.missed) + len(verdict.unsure) <= 1
+    assert bool(verdict.missed) == (same / of < 0.98 - 1e-9)

@@ -1,0 +1,106 @@
+"""Where a bundle comes from, and how anyone can prove it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from converters import report_words as words
+from edge_runtime.manifest import FileEntry, Manifest
+
+Facts = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of the bundle."""
+
+    path: str
+    size: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Facts as (name, value); `sums` is what `sha256sum --check` reads."""
+
+    device: Facts
+    made: Facts
+    versions: Facts
+    files: tuple[File, ...]
+    golden: tuple[File, ...]
+    sums: str
+    verify: tuple[tuple[str, str], ...]
+
+
+def provenance(manifest: Manifest) -> Provenance:
+    """All of it."""
+    golden = (*manifest.golden.frames, manifest.golden.tensors)
+    others = tuple(entry for entry in manifest.files if entry not in golden)
+    bundle = shlex.quote(f"{manifest.name}.bundle")
+    return Provenance(
+        device=_device(manifest),
+        made=_made(manifest),
+        versions=[(k, str(v)) for k, v in manifest.provenance.get("versions", {}).items()],
+        files=tuple(_file(entry) for entry in others),
+        golden=tuple(_file(entry) for entry in golden),
+        sums="\n".join(f"{entry.sha256}  {entry.path}" for entry in (*others, *golden)),
+        verify=(
+            (f"edgeproof verify {bundle}", "replays the golden set on any machine"),
+            (
+                f"edgeproof verify {bundle} --matrix",
+                "computes the matrix with that machine's engines",
+            ),
+        ),
+    )
+
+
+def _file(entry: FileEntry) -> File:
+    return File(entry.path, words.size(entry.bytes), entry.sha256)
+
+
+def _device(manifest: Manifest) -> Facts:
+    preprocess, golden = manifest.preprocess, manifest.golden
+    int8 = next((v.scheme for v in manifest.variants if v.scheme), None)
+    facts = [
+        ("input", f"uint8, {preprocess.height} x {preprocess.width} x 3, NHWC"),
+        ("channels", preprocess.channels.upper()),
+        ("fit", preprocess.fit),
+        ("head", manifest.head.kind),
+        ("golden set", f"{words.counted(len(golden.frames), 'frame')} and further inputs"),
+    ]
+    if int8:
+        facts.append(("int8 ONNX", _SCHEMES.get(int8, int8)))
+    sources = [entry.path for entry in manifest.sources]
+    facts.append(("C++ source", ", ".join(sources) if sources else "none in this bundle"))
+    return facts
+
+
+_SCHEMES = {
+    "s8s8": "s8s8: signed activations and weights",
+    "u8s8": "u8s8: unsigned activations, signed weights",
+    "symmetric": "symmetric: signed, every zero point is 0",
+}
+
+
+def _made(manifest: Manifest) -> Facts:
+    made = manifest.provenance
+    training: Mapping[str, Any] = made.get("training", {})
+    pictures: Mapping[str, Any] = made.get("pictures", {})
+    machine: Mapping[str, Any] = made.get("machine", {})
+    said = [machine.get("cpu"), machine.get("architecture"), machine.get("os")]
+    return [
+        ("command", str(made.get("command") or "called from Python")),
+        ("run", f"{training.get('run', '?')} ({training.get('architecture', '?')})"),
+        ("trained", str(training.get("created") or "?")),
+        ("trained model", f"SHA-256 {training.get('model_sha256', '?')}"),
+        (
+            "compared on",
+            f"{pictures.get('held_out', '?')} {pictures.get('held_out_set', '')} pictures",
+        ),
+        ("calibrated on", f"up to {pictures.get('calibration', '?')} training pictures"),
+        ("machine", ", ".join(str(part) for part in said if part)),
+        ("Python", str(machine.get("python") or "?")),
+    ]

@@ -1,0 +1,157 @@
+"""TFLite metadata: what a program that has nothing but the model file must know about it.
+
+MediaPipe's tasks, Android Studio and the other readers of the format find the labels, the colour
+order and the scaling of pixels in the file itself. The description is a flatbuffer in the model's
+buffer `TFLITE_METADATA`; the labels are a ZIP archive behind the model, which runtimes do not read.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from converters._tflite_metadata_tables import ImageInput, ScoresOutput, classifier_metadata
+from converters.errors import ConversionError
+from converters.flatbuffer import TfliteGraph
+from converters.float_graphs import INPUT_NAME, OUTPUT_NAME
+from edge_runtime.preprocess import Preprocess
+
+LABEL_FILE = "labels.txt"
+_METADATA_NAME = b"TFLITE_METADATA"
+# ZIP's own first day: a real date would make two equal conversions differ.
+_NO_DATE = (1980, 1, 1, 0, 0, 0)
+# Whatever one of the readers' languages takes for the end of a line.
+_LINE_END = re.compile("\r\n|[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
+
+_FIT_WORDS = {
+    "stretch": "the whole picture, whatever its aspect ratio",
+    "crop": "the middle of the picture, cut to the input's aspect ratio",
+    "letterbox": "the whole picture, padded with black to the input's aspect ratio",
+}
+
+
+def with_metadata(
+    tflite: bytes,
+    *,
+    name: str,
+    labels: tuple[str, ...],
+    preprocess: Preprocess,
+    description: str = "",
+) -> bytes:
+    """The model with TFLite metadata, in the place of any that it has.
+
+    This is the last step: what edits or quantises the file afterwards loses the labels behind it.
+
+    Args:
+        tflite: one uint8 picture in, one probability per label out.
+        labels: in the order of the output; `label_lines` says how they are written.
+        preprocess: how a picture becomes the model's input.
+
+    Raises:
+        ConversionError: when the model's input is not a picture of that size, or its output not
+            one number per label.
+    """
+    graph = TfliteGraph(tflite)
+    image, scores = _image_input(graph, preprocess), _scores_output(graph, len(labels))
+    _set_metadata(graph, classifier_metadata(name, description, image, scores))
+    return _with_file(graph.to_bytes(), LABEL_FILE, label_lines(labels))
+
+
+def label_lines(labels: tuple[str, ...]) -> bytes:
+    """The label file: UTF-8, just one line for each label, also for two that are the same.
+
+    A line break within a label becomes a space. Some readers skip blank lines, which would shift
+    every label behind one: instead of a blank label stands its index.
+    """
+    lines = [_LINE_END.sub(" ", label) for label in labels]
+    filled = [line if line.strip() else str(index) for index, line in enumerate(lines)]
+    return "".join(f"{line}\n" for line in filled).encode(errors="replace")
+
+
+def _image_input(graph: TfliteGraph, preprocess: Preprocess) -> ImageInput:
+    """The input tensor, with a normalisation that its own scale and zero point undo.
+
+    MediaPipe gives a uint8 tensor the pixels and looks no further. Readers that follow the schema
+    to the letter normalise first and then quantise with the tensor's scale and zero point; with
+    these numbers they arrive at the pixels too.
+    """
+    tensor, dtype = graph._graph.tensors[graph.input], graph.dtype(graph.input)
+    if dtype != "UINT8" or tuple(tensor.shape[1:]) != preprocess.input_shape:
+        raise ConversionError(
+            f"The TFLite file's input is {dtype} of shape {_shape(tensor)}; metadata describes a "
+            f"picture, UINT8 of shape (1, {preprocess.height}, {preprocess.width}, 3)."
+        )
+    scale, zero_point = _quantisation(tensor) or (1.0, 0.0)
+    order = {"rgb": "red, green, blue", "bgr": "blue, green, red"}[preprocess.channels]
+    return ImageInput(
+        name=INPUT_NAME,
+        description=(
+            f"{preprocess.width}x{preprocess.height} pixels, uint8, {order}: "
+            f"{_FIT_WORDS[preprocess.fit]}. Scaling is part of the model."
+        ),
+        rgb=preprocess.channels == "rgb",
+        mean=zero_point,
+        std=1.0 / scale,
+    )
+
+
+def _scores_output(graph: TfliteGraph, num_labels: int) -> ScoresOutput:
+    tensor = graph._graph.tensors[graph.output]
+    if tuple(tensor.shape[1:]) != (num_labels,):
+        raise ConversionError(
+            f"The TFLite file's output is of shape {_shape(tensor)} for {num_labels} labels; "
+            "metadata needs one probability per label."
+        )
+    lowest, highest = 0.0, 1.0
+    if _quantisation(tensor) is not None:
+        limits = np.iinfo(graph.dtype(graph.output).lower())
+        lowest, highest = float(limits.min), float(limits.max)
+    return ScoresOutput(
+        name=OUTPUT_NAME,
+        description="The probability of each label.",
+        lowest=lowest,
+        highest=highest,
+        label_file=LABEL_FILE,
+    )
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    return tuple(int(n) for n in tensor.shape)
+
+
+def _quantisation(tensor: Any) -> tuple[float, float] | None:
+    """Scale and zero point, or None for a tensor that has none."""
+    parameters = tensor.quantization
+    if parameters is None or parameters.scale is None or len(parameters.scale) == 0:
+        return None
+    return float(parameters.scale[0]), float(parameters.zeroPoint[0])
+
+
+def _set_metadata(graph: TfliteGraph, content: bytes) -> None:
+    model = graph._model
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(content, np.uint8)
+    for entry in model.metadata or []:
+        if entry.name == _METADATA_NAME:
+            model.buffers[entry.buffer] = buffer
+            return
+    model.buffers.append(buffer)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = _METADATA_NAME, len(model.buffers) - 1
+    model.metadata = [*(model.metadata or []), entry]
+
+
+def _with_file(model: bytes, name: str, content: bytes) -> bytes:
+    """Append a ZIP archive of one file, stored as it is: readers map it and do not unpack."""
+    file = io.BytesIO()
+    file.write(model)
+    entry = zipfile.ZipInfo(name, date_time=_NO_DATE)
+    entry.create_system = 3  # else the system that converts would show in the bytes
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
+        archive.writestr(entry, content)
+    return file.getvalue()
