@@ -6,13 +6,14 @@ STAMP := $(VENV)/.complete
 COMPILE := uv pip compile --universal --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --quiet -c scripts/constraints.in pyproject.toml
 
-.PHONY: help venv demo test test-real lint format constraints clean
+.PHONY: help venv demo test test-real peers lint format constraints clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         train, convert, prove and run on digits: no download, no camera"
 	@echo "make test         lint, types, unit and end-to-end tests"
 	@echo "make test-real    tests on the real photographs of ../shared/data or EDGEPROOF_DATA"
+	@echo "make peers        environments of MediaPipe and tflite-runtime, for the tests that run them"
 	@echo "make lint         ruff and mypy only"
 	@echo "make format       rewrite the sources as ruff likes them"
 	@echo "make constraints  pin the newest versions again (needs uv)"
@@ -37,6 +38,9 @@ test: lint
 test-real: $(STAMP)
 	@$(BIN)/python -m pytest -m real_data
 
+peers:
+	@sh scripts/make_peer_envs.sh .peers all
+
 format: $(STAMP)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -48,5 +52,5 @@ constraints:
 	@$(COMPILE) --python-version 3.10 --extra legacy >> constraints-legacy.txt
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .peers build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,7 @@ from edge_runtime.parity import compare
 BLAME_PICTURES = 16
 PERCENTILES = (99.999, 99.99, 99.9)
 # A file with more of its layers in float than this is no quantised file any more.
-MOST_KEPT = 0.5
+MOST_KEPT = 0.6
 _CALIBRATED = ("int8", "int16x8")
 # Move numbers without computing any: to keep one of these in float mends nothing.
 _PASSIVE = {"cast", "flatten", "reshape", "squeeze", "transpose", "unsqueeze"}
@@ -143,18 +143,19 @@ def repair(
         attempts.append(attempt)
         if attempt.passed:
             return Repair(tuple(attempts), attempt, names)
-    best = min(attempts, key=lambda a: a.rehearsal)
-    previous = 0
+    base = min(attempts, key=lambda a: a.rehearsal)
+    rankings = _rankings(_computing(bench, base))
+    too_few = 0
     for count in _counts(len(names)):
-        kept = list(_tried(bench, _layer_plans(bench, best, count, keep_as)))
+        kept = list(_tried(bench, _layer_plans(bench, base, rankings, count, keep_as)))
         attempts += kept
         passing = [a for a in kept if a.passed]
         if passing:
             mended = min(passing, key=lambda a: a.rehearsal)
-            fewer = _fewest(bench, mended, previous, attempts)
-            return Repair(tuple(attempts), fewer, names)
-        previous = count
-        best = min([best, *kept], key=lambda a: a.rehearsal)
+            ranking = next(r for r in rankings.values() if mended.plan.keep == set(r[:count]))
+            fewest = _fewest(bench, mended, ranking, too_few, attempts)
+            return Repair(tuple(attempts), fewest, names)
+        too_few = count
     return Repair(tuple(attempts), None, names)
 
 
@@ -183,48 +184,56 @@ def _calibrations(bench: Workbench, plan: QuantisationPlan) -> Plans:
 
 
 def _counts(layers: int) -> Iterator[int]:
-    count = 1
-    while count <= layers * MOST_KEPT:
+    """1, 2, 4, ... and at last as many as may be kept."""
+    most, count = int(layers * MOST_KEPT), 1
+    while count < most:
         yield count
         count *= 2
+    if most:
+        yield most
 
 
-def _layer_plans(
-    bench: Workbench, best: Attempt, count: int, keep_as: Literal["float32", "int16"]
-) -> Plans:
+def _rankings(layers: Sequence[Blame]) -> dict[str, list[str]]:
     """Two guesses at which layers matter: those that add most noise, and the first ones.
 
     A layer near the input is small, and its noise is fed to everything behind it.
     """
-    kept_as = keep_as if bench.recipe.precision == "int8" else "float32"
-    already = best.plan.keep
-    fresh = [b for b in _computing(bench, best) if b.key not in already]
-    missing = max(1, count - len(already))
-    by_noise = sorted(fresh, key=lambda b: -b.own)[:missing]
-    by_place = sorted(fresh, key=lambda b: b.position)[:missing]
-    for chosen, why in ((by_noise, "noisiest"), (by_place, "first")):
-        keep = already | {b.key for b in chosen}
-        plan = replace(best.plan, keep=frozenset(keep), keep_as=kept_as)
-        yield plan, f"keep {len(keep)} layers in {kept_as} ({why})"
+    return {
+        "noisiest": [b.key for b in sorted(layers, key=lambda b: -b.own)],
+        "first": [b.key for b in sorted(layers, key=lambda b: b.position)],
+    }
 
 
-def _computing(bench: Workbench, attempt: Attempt) -> list[Blame]:
-    return [b for b in bench.blame(attempt.graph) if b.operator.lower() not in _PASSIVE]
+def _layer_plans(
+    bench: Workbench,
+    base: Attempt,
+    rankings: Mapping[str, list[str]],
+    count: int,
+    keep_as: Literal["float32", "int16"],
+) -> Plans:
+    kept_as = keep_as if bench.recipe.name == "tflite-int8" else "float32"
+    for why, ranking in rankings.items():
+        plan = replace(base.plan, keep=frozenset(ranking[:count]), keep_as=kept_as)
+        yield plan, f"keep the {why} {count} of {len(ranking)} layers in {kept_as}"
 
 
-def _fewest(bench: Workbench, mended: Attempt, too_few: int, attempts: list[Attempt]) -> Attempt:
-    """Drop kept layers again, half of what may be too many at a time, while the gate holds."""
-    order = {b.key: b.own for b in bench.blame(attempts[0].graph)}
-    ranked = sorted(mended.plan.keep, key=lambda key: -order.get(key, 0.0))
-    enough = len(ranked)
+def _fewest(
+    bench: Workbench, mended: Attempt, ranking: list[str], too_few: int, attempts: list[Attempt]
+) -> Attempt:
+    """Fewer of the same ranking, half of what may be too many less each time."""
+    enough = len(mended.plan.keep)
     while enough - too_few > 1:
         middle = (enough + too_few) // 2
-        keep = frozenset(ranked[:middle])
-        what = f"keep {middle} layers in {mended.plan.keep_as} (fewer of them)"
-        found = list(_tried(bench, iter([(replace(mended.plan, keep=keep), what)])))
+        plan = replace(mended.plan, keep=frozenset(ranking[:middle]))
+        what = f"keep only {middle} of them in {plan.keep_as}"
+        found = list(_tried(bench, iter([(plan, what)])))
         attempts += found
         if found and found[0].passed:
             mended, enough = found[0], middle
         else:
             too_few = middle
     return mended
+
+
+def _computing(bench: Workbench, attempt: Attempt) -> list[Blame]:
+    return [b for b in bench.blame(attempt.graph) if b.operator.lower() not in _PASSIVE]

@@ -126,12 +126,12 @@ def _signed(change: int) -> str:
 def _pairs(
     labels: tuple[str, ...], before: Counts, after: Mapping[str, Counts]
 ) -> tuple[tuple[Pair, ...], int]:
-    """Pairs whose count changed most, then those that the model confuses most."""
+    """Pairs whose count grew most, then what shrank most, then what the model confuses most."""
     every = {pair for counts in (before, *after.values()) for pair in counts}
 
-    def importance(pair: tuple[int, int]) -> tuple[int, int, tuple[int, int]]:
-        changes = [abs(counts[pair] - before[pair]) for counts in after.values()]
-        return -max(changes, default=0), -before[pair], pair
+    def importance(pair: tuple[int, int]) -> tuple[int, int, int, tuple[int, int]]:
+        changes = [counts[pair] - before[pair] for counts in after.values()]
+        return -max(changes, default=0), min(changes, default=0), -before[pair], pair
 
     wrong = sorted((pair for pair in every if pair[0] != pair[1]), key=importance)
     pairs = tuple(
