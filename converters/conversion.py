@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -11,7 +14,7 @@ from converters.bundle_writer import bundle_name, require_free, staged_bundle, w
 from converters.c_source import c_sources
 from converters.errors import ConversionError
 from converters.outcome import Conversion, CSource, Outcome
-from converters.prove import prove
+from converters.prove import Proof, prove
 from converters.quantisation_plan import QuantisationPlan
 from converters.repair import Attempt, Workbench, repair
 from converters.subject import Subject, prepare
@@ -19,7 +22,7 @@ from converters.variants import C_SOURCE, C_SOURCE_OF, Choice, Ingredients, Reci
 from edge_runtime.errors import EngineError, TensorError
 from edge_runtime.files import write_bytes
 from edge_runtime.manifest import LayerNoise
-from edge_runtime.progress import progress_bar, status_line
+from edge_runtime.progress import progress_bars, status_line
 from edge_runtime.target import target_of
 
 # Repair may calibrate on more pictures than the first attempt did.
@@ -123,7 +126,7 @@ def convert_subject(subject: Subject, out: Path, options: ConvertOptions) -> Con
     try:
         with staged_bundle(out, overwrite=options.overwrite) as folder:
             maker = _Maker(folder, ingredients, subject, options)
-            outcomes += [maker.make(recipe) for recipe in choice.recipes]
+            outcomes += maker.make_all(choice.recipes)
             if not any(outcome.shipped for outcome in outcomes):
                 raise _NothingToShipError
             if choice.c_source:
@@ -141,23 +144,82 @@ def convert_subject(subject: Subject, out: Path, options: ConvertOptions) -> Con
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Started:
+    """A file that is made, and its proof that is under way."""
+
+    plan: QuantisationPlan
+    graph: bytes
+    file: bytes
+    proof: Future[Proof]
+
+
 class _NothingToShipError(Exception):
     """Leaves the staged folder without renaming it."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Maker:
-    """Makes and proves variants one after another."""
+    """Makes variants one after another, and proves each while the next is made."""
 
     folder: Path
     ingredients: Ingredients
     subject: Subject
     options: ConvertOptions
 
-    def make(self, recipe: Recipe) -> Outcome:
-        """Make and prove one variant. Its failing is no reason to lose the others."""
+    def make_all(self, recipes: Sequence[Recipe]) -> list[Outcome]:
+        """Make and prove. What goes wrong with one variant is no reason to lose the others."""
+        stop = threading.Event()
+        with progress_bars() as add_bar, ThreadPoolExecutor(1) as prover:
+            try:
+                started = [self._start(recipe, prover, add_bar, stop) for recipe in recipes]
+                made = [self._waited(start) for start in started]
+            except BaseException:
+                stop.set()
+                prover.shutdown(cancel_futures=True)
+                raise
+        return [self._outcome_of(recipe, m) for recipe, m in zip(recipes, made, strict=True)]
+
+    def _start(
+        self,
+        recipe: Recipe,
+        prover: ThreadPoolExecutor,
+        add_bar: Callable[[str, int | None], Callable[[int], None]],
+        stop: threading.Event,
+    ) -> _Started | Exception:
+        held_out, plan = self.subject.held_out, self.options.plan()
+        bar = add_bar(recipe.name, len(held_out.inputs))
+
+        def advance(steps: int) -> None:
+            if stop.is_set():
+                raise KeyboardInterrupt
+            bar(steps)
+
         try:
-            first = self._first(recipe)
+            graph = recipe.make(self.ingredients, plan)
+            file = recipe.finish(graph, self.ingredients)
+        except ConversionError as exc:
+            return exc
+        path = self._file(recipe)
+        write_bytes(path, file)
+        proof = prover.submit(prove, recipe, path, held_out, self.subject.reference, advance)
+        return _Started(plan, graph, file, proof)
+
+    def _waited(self, started: _Started | Exception) -> Attempt | Exception:
+        if isinstance(started, Exception):
+            return started
+        try:
+            proof = started.proof.result()
+        except (EngineError, TensorError) as exc:
+            return exc
+        return Attempt("as it comes", started.plan, started.graph, started.file, proof)
+
+    def _outcome_of(self, recipe: Recipe, made: Attempt | Exception) -> Outcome:
+        try:
+            if isinstance(made, Exception):
+                raise made
+            proof = made.proof.timed(recipe, self._file(recipe), self.subject.held_out.inputs[:1])
+            first = replace(made, proof=proof)
             if self.options.repair and not first.passed and recipe.plans:
                 return self._repaired(recipe, first)
             return self._outcome(recipe, first)
@@ -167,16 +229,6 @@ class _Maker:
 
     def _file(self, recipe: Recipe) -> Path:
         return self.folder / "models" / f"{recipe.precision}.{recipe.format}"
-
-    def _first(self, recipe: Recipe) -> Attempt:
-        held_out, plan = self.subject.held_out, self.options.plan()
-        with progress_bar(recipe.name, len(held_out.inputs)) as advance:
-            graph = recipe.make(self.ingredients, plan)
-            file = recipe.finish(graph, self.ingredients)
-            write_bytes(self._file(recipe), file)
-            reference = self.subject.reference
-            proof = prove(recipe, self._file(recipe), held_out, reference, advance)
-        return Attempt("as it comes", plan, graph, file, proof)
 
     def _bench(self, recipe: Recipe, scratch: str = ".") -> Workbench:
         return Workbench(recipe, self.ingredients, self.subject, Path(scratch))

@@ -23,6 +23,7 @@ class QuantisationPlan:
         keep: outputs of the layers that stay in higher precision, by tensor name (TFLite) or node
             name (ONNX).
         keep_as: that precision. int16 is for TFLite only: its activations have 16 bits then.
+        correct_biases: whether biases take back the shift that rounded weights give.
         scheme: of int8 ONNX: what is signed, and what is symmetric.
     """
 
@@ -31,4 +32,5 @@ class QuantisationPlan:
     pictures: int = 0
     keep: frozenset[str] = frozenset()
     keep_as: Literal["float32", "int16"] = "float32"
+    correct_biases: bool = True
     scheme: OnnxScheme = "s8s8"

@@ -47,7 +47,7 @@ def float16(calibration: Calibration, plan: QuantisationPlan = _PLAIN) -> bytes:
         )
 
     quantised = _quantised(calibration.tflite, choose, plan)
-    return correct_biases(calibration.tflite, quantised, calibration.channel_means)
+    return _corrected(calibration.tflite, quantised, calibration, plan)
 
 
 def dynamic(calibration: Calibration, plan: QuantisationPlan = _PLAIN) -> bytes:
@@ -59,7 +59,7 @@ def dynamic(calibration: Calibration, plan: QuantisationPlan = _PLAIN) -> bytes:
         quantizer.add_dynamic_config(".*", "FULLY_CONNECTED", 8, granularity=_dense_granularity())
 
     quantised = _quantised(calibration.tflite, choose, plan)
-    return correct_biases(calibration.tflite, quantised, calibration.channel_means)
+    return _corrected(calibration.tflite, quantised, calibration, plan)
 
 
 def int8(calibration: Calibration, plan: QuantisationPlan = _PLAIN) -> bytes:
@@ -102,7 +102,7 @@ def _static(
         )
 
     quantised = give_biases_room(core, _quantised(core, choose, plan, ranges))
-    graph = TfliteGraph(correct_biases(core, quantised, calibration.channel_means))
+    graph = TfliteGraph(_corrected(core, quantised, calibration, plan))
     graph.prepend_uint8_input(INPUT_NAME, scale=affine.scale, zero_point=zero_point)
     graph.rename_io(INPUT_NAME, OUTPUT_NAME)
     if graph.dtype(graph.output) == "INT8":
@@ -110,6 +110,14 @@ def _static(
     if not plan.keep or plan.keep_as == "int16":
         _require_integers(graph)
     return graph.to_bytes()
+
+
+def _corrected(
+    exact: bytes, quantised: bytes, calibration: Calibration, plan: QuantisationPlan
+) -> bytes:
+    if not plan.correct_biases:
+        return quantised
+    return correct_biases(exact, quantised, calibration.channel_means)
 
 
 def _dense_granularity() -> Any:

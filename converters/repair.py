@@ -10,7 +10,7 @@ from typing import Literal
 
 from converters.blame import Blame, blame_onnx, blame_tflite
 from converters.errors import ConversionError
-from converters.prove import Proof, answers, prove, proving_engine
+from converters.prove import Proof, answers, prove
 from converters.quantisation_plan import QuantisationPlan
 from converters.subject import Subject
 from converters.variants import Ingredients, Recipe
@@ -88,6 +88,7 @@ class Workbench:
         write_bytes(path, file)
         subject = self.subject
         proof = prove(self.recipe, path, subject.held_out, subject.reference, lambda _: None)
+        proof = proof.timed(self.recipe, path, subject.held_out.inputs[:1])
         return self.rehearsed(Attempt(what, plan, graph, file, proof))
 
     def rehearsed(self, attempt: Attempt) -> Attempt:
@@ -95,7 +96,7 @@ class Workbench:
         path = self.folder / f"attempt.{self.recipe.format}"
         write_bytes(path, attempt.file)
         pictures, reference = self.subject.rehearsal
-        _, given = answers(proving_engine(self.recipe, path), pictures)
+        _, _, given = answers(self.recipe, path, pictures, lambda _: None)
         divergence = compare(reference, given).kl_divergence
         return replace(attempt, rehearsal=math.inf if divergence is None else divergence)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -109,8 +109,9 @@ class Recipe:
 
 
 def _onnx_float16(ingredients: Ingredients, plan: QuantisationPlan) -> bytes:
-    means = ingredients.onnx_calibration.means
-    return quantize_onnx.float16(ingredients.onnx, keep=plan.keep, means=means)
+    return quantize_onnx.float16(
+        ingredients.onnx, keep=plan.keep, means=_onnx_means(ingredients, plan)
+    )
 
 
 def _onnx_int8(ingredients: Ingredients, plan: QuantisationPlan) -> bytes:
@@ -119,8 +120,12 @@ def _onnx_int8(ingredients: Ingredients, plan: QuantisationPlan) -> bytes:
         ingredients.onnx_calibration.ranges(plan),
         scheme=plan.scheme,
         keep=plan.keep,
-        means=ingredients.onnx_calibration.means,
+        means=_onnx_means(ingredients, plan),
     )
+
+
+def _onnx_means(ingredients: Ingredients, plan: QuantisationPlan) -> Mapping[str, np.ndarray]:
+    return ingredients.onnx_calibration.means if plan.correct_biases else {}
 
 
 RECIPES = (

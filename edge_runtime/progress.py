@@ -11,31 +11,50 @@ T = TypeVar("T")
 
 
 @contextmanager
-def progress_bar(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Show a bar while the body runs; the body calls what it is given with each step's size."""
+def progress_bars() -> Iterator[Callable[[str, int | None], Callable[[int], None]]]:
+    """Show bars while the body runs, as many as it adds.
+
+    What is given takes a bar's description and total and gives the function to call with each
+    step's size, from any thread.
+    """
     # rich is imported here: the camera loop starts without it.
     from rich.console import Console
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
         SpinnerColumn,
+        TaskID,
+        TaskProgressColumn,
         TextColumn,
         TimeElapsedColumn,
     )
 
     columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn()]
-    counted = [MofNCompleteColumn()] if total is not None else []
-    # The stream as it is now: quantisers that chatter are redirected while the bar runs.
+    # The stream as it is now: quantisers that chatter are redirected while the bars run.
     console = Console(file=sys.stderr)
-    bar = Progress(*columns, *counted, TimeElapsedColumn(), console=console)
-    with bar:
-        task = bar.add_task(description, total=total)
+    with Progress(
+        *columns, TaskProgressColumn("{task.fields[count]}"), TimeElapsedColumn(), console=console
+    ) as bars:
 
-        def advance(steps: int) -> None:
-            bar.advance(task, steps)
+        def add(description: str, total: int | None) -> Callable[[int], None]:
+            task = bars.add_task(description, total=total, count="")
+            done = 0
 
-        yield advance
+            def advance(steps: int, task: TaskID = task) -> None:
+                nonlocal done
+                done += steps
+                bars.update(task, completed=done, count=f"{done}/{total}" if total else f"{done}")
+
+            return advance
+
+        yield add
+
+
+@contextmanager
+def progress_bar(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Show one bar while the body runs; the body calls what it is given with each step's size."""
+    with progress_bars() as add:
+        yield add(description, total)
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:

@@ -1,11 +1,16 @@
 """Repair: what is tried, in which order, and that it says so when nothing helps."""
 
+import hashlib
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import converters.prove
+import converters.repair
 from converters import ConvertOptions, ParityError, convert
 from converters.gates import Gate, gates
 from converters.quantisation_plan import QuantisationPlan
@@ -15,12 +20,41 @@ from converters.variants import RECIPES, Ingredients, Recipe
 from edge_runtime.bundle import Bundle
 from edge_runtime.verification import verify
 
+FACTOR = 1000.0
 BY_NAME = {recipe.name: recipe for recipe in RECIPES}
 
 
 @pytest.fixture(scope="module")
-def subject(trained: dict[int, Path]) -> Subject:
-    return prepare(trained[3], data=None, samples=120, calibration=100, seed=0)
+def skewed(trained: dict[int, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trained run with one unit of its dense layer a thousand times as large as the others.
+
+    The next layer takes it back, so that the model answers as before; but one step for the whole
+    tensor is too coarse for all other units. Real networks fail int8 for the same reason.
+    """
+    from converters.keras_quiet import keras
+
+    run = tmp_path_factory.mktemp("skewed") / "run"
+    shutil.copytree(trained[3], run)
+    model = keras.saving.load_model(run / "model.keras", compile=False)
+    last = model.layers[-1]
+    dense = next(x for x in reversed(model.layers[:-1]) if isinstance(x, keras.layers.Dense))
+    (kernel, bias), (next_kernel, next_bias) = dense.get_weights(), last.get_weights()
+    unit = int(np.abs(next_kernel).sum(axis=1).argmax())
+    kernel[:, unit] *= FACTOR
+    bias[unit] *= FACTOR
+    next_kernel[unit] /= FACTOR
+    dense.set_weights([kernel, bias])
+    last.set_weights([next_kernel, next_bias])
+    model.save(run / "model.keras")
+    record = json.loads((run / "training.json").read_text())
+    record["model"]["sha256"] = hashlib.sha256((run / "model.keras").read_bytes()).hexdigest()
+    (run / "training.json").write_text(json.dumps(record))
+    return run
+
+
+@pytest.fixture(scope="module")
+def subject(skewed: Path) -> Subject:
+    return prepare(skewed, data=None, samples=120, calibration=100, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -45,32 +79,40 @@ def bench(recipe: Recipe, subject: Subject, ingredients: Ingredients, folder: Pa
     return Workbench(recipe, ingredients, subject, folder)
 
 
-@pytest.mark.parametrize("name", ["tflite-int8", "tflite-dynamic", "onnx-int8"])
-def test_layers_are_kept_until_the_gate_holds(
-    subject, ingredients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-):
-    """The limit lies between what the file misses as it comes and what it can reach."""
-    table = bench(BY_NAME[name], subject, ingredients, tmp_path)
-    plan = QuantisationPlan(pictures=50)
-    error = table.attempt(plan, "as it comes").proof.parity.max_abs_error
-    assert error is not None
-    demand(monkeypatch, BY_NAME[name].precision, error * 0.8)
-    first = table.attempt(plan, "as it comes")
-    assert not first.passed
+def test_layers_are_kept_until_the_gate_holds(subject, ingredients, tmp_path: Path):
+    table = bench(BY_NAME["tflite-int8"], subject, ingredients, tmp_path)
+    first = table.attempt(QuantisationPlan(pictures=50), "as it comes")
+    assert first.proof.verdict.missed  # by the gates as they are shipped
     result = repair(table, first)
     assert result.mended is not None
     assert result.mended.passed
-    mended = result.mended.proof.parity.max_abs_error
-    assert mended is not None
-    assert mended <= error * 0.8
     steps = result.steps()
     assert [s.chosen for s in steps].count(True) == 1
     assert steps[0].what == "as it comes"
     assert all(s.bytes > 0 and s.latency_ms > 0 for s in steps)
     chosen = next(s for s in steps if s.chosen)
-    assert len(result.mended.plan.keep) <= len(result.names) * MOST_KEPT
     assert not chosen.missed
-    assert set(chosen.kept) <= set(result.names.values())
+    assert 0 < len(result.mended.plan.keep) <= len(result.names) * MOST_KEPT
+    assert "dense" in " ".join(chosen.kept) or "probabilities" in chosen.kept
+    # One layer fewer does not do: the fewest were looked for.
+    without = [a for a in result.attempts if 0 < len(a.plan.keep) < len(result.mended.plan.keep)]
+    assert all(not a.passed for a in without)
+
+
+def test_onnx_layers_are_kept_too(
+    subject, ingredients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The limit is a little below the error as it comes: some layer's share is larger."""
+    table = bench(BY_NAME["onnx-int8"], subject, ingredients, tmp_path)
+    plan = QuantisationPlan(pictures=0, method="entropy")
+    error = table.attempt(plan, "as it comes").proof.parity.max_abs_error
+    assert error is not None
+    demand(monkeypatch, "int8", error * 0.9)
+    monkeypatch.setattr(converters.repair, "PERCENTILES", ())
+    result = repair(table, table.attempt(plan, "as it comes"))
+    assert result.mended is not None
+    assert result.mended.plan.keep
+    assert result.mended.passed
 
 
 def test_calibration_comes_before_layers(
@@ -108,27 +150,22 @@ def test_int16_layers_leave_integers(
         assert not [d for d in dtypes if d.startswith("FLOAT")]
 
 
-def test_a_mended_variant_is_shipped_with_its_story(
-    trained: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    options = ConvertOptions(variants=("tflite-int8",), samples=120, calibration=50, explain=True)
-    plain = convert(trained[3], tmp_path / "plain.bundle", options)
-    variant = Bundle.open(tmp_path / "plain.bundle").variant("tflite-int8")
-    assert variant.noise
-    assert variant.noise[0].sqnr_db is not None
-    assert not variant.repair
-    error = plain.outcomes[0].proof.parity.max_abs_error
-    demand(monkeypatch, "int8", error * 0.8)
-
+def test_a_mended_variant_is_shipped_with_its_story(skewed: Path, tmp_path: Path):
+    options = ConvertOptions(variants=("tflite-float32", "tflite-int8"), samples=120)
+    plain = convert(skewed, tmp_path / "missed.bundle", options)
     with pytest.raises(ParityError, match="To mend it: --repair"):
-        convert(trained[3], tmp_path / "missed.bundle", options).require()
-    mended = convert(trained[3], tmp_path / "mended.bundle", replace(options, repair=True))
+        plain.require()
+    missed = plain.outcomes[1]
+    assert missed.noise  # the layers to blame, unasked
+    assert missed.noise[0].sqnr_db is not None
+
+    mended = convert(skewed, tmp_path / "mended.bundle", replace(options, repair=True))
     mended.require()
     bundle = Bundle.open(tmp_path / "mended.bundle")
     variant = bundle.variant("tflite-int8")
     assert not variant.missed
     assert [s.chosen for s in variant.repair].count(True) == 1
-    assert variant.parity.max_abs_error <= error * 0.8
+    assert variant.parity.top1_agreement > missed.proof.parity.top1_agreement
     assert verify(bundle).passed
 
 
