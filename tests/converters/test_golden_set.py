@@ -98,7 +98,7 @@ def test_every_engine_that_ran_is_recorded_and_the_proving_one_whole(tmp_path: P
     made = photographs(tmp_path, [(40, 40)] * 8, preprocess)
     rng = np.random.default_rng(1)
     reference, raw = rng.random((2, 8, 2), dtype=np.float32)
-    proof = Proof(compare(reference, raw), Verdict(), raw, raw, 1.0, "litert 2.3.0 XNNPACK")
+    proof = Proof(compare(reference, raw), Verdict(), raw, raw, "litert 2.3.0 XNNPACK", 1.0)
     chosen = choose_golden(made.labels, reference, {"tflite-int8": raw}, 5)
     answers = {
         ("tflite-int8", "litert"): raw[chosen][:2],

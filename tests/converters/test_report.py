@@ -119,7 +119,7 @@ def an_outcome(
     engine = "litert 2.3.0" if recipe.format == "tflite" else "onnxruntime 1.32.0"
     return Outcome(
         recipe=recipe,
-        proof=Proof(parity, verdict, answers, answers, latency, engine),
+        proof=Proof(parity, verdict, answers, answers, engine, latency),
         file=Path("models") / f"{recipe.precision}.{recipe.format}",
         bytes=size,
         problems=verdict.missed,
