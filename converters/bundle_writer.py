@@ -45,6 +45,7 @@ _PACKAGES = (
     "edgeproof",
     "tensorflow",
     "keras",
+    "tf_keras",
     "litert-quantizer",
     "tf2onnx",
     "onnx",

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from converters.keras2 import keras_of
 from edge_runtime.head import Head
 
 EXPORTED = Head(kind="softmax")
@@ -27,8 +30,7 @@ def answering_probabilities(model: Any, head: Head) -> Any:
     """
     if head.kind == "softmax":
         return model
-    from converters.keras_quiet import keras
-
+    keras = keras_of(model)
     layers = keras.layers
     if head.kind == "logits":
         output = layers.Softmax(name="softmax")(model.output)
@@ -37,7 +39,7 @@ def answering_probabilities(model: Any, head: Head) -> Any:
     wanted = {"sigmoid": "sigmoid", "logit": "linear"}[head.kind]
     is_dense = isinstance(last, layers.Dense) and last.activation.__name__ == wanted
     if is_dense and last.output is model.output:
-        output = _two_units(last)
+        output = _two_units(keras, last)
     elif head.kind == "sigmoid":
         # Not a dense layer: the second probability has to be computed.
         output = layers.Concatenate(name="both")([1.0 - model.output, model.output])
@@ -47,11 +49,7 @@ def answering_probabilities(model: Any, head: Head) -> Any:
     return keras.Model(model.inputs, output, name=model.name)
 
 
-def _two_units(dense: Any) -> Any:
-    import numpy as np
-
-    from converters.keras_quiet import keras
-
+def _two_units(keras: Any, dense: Any) -> Any:
     twin = keras.layers.Dense(2, activation="softmax", dtype="float32", name=dense.name)
     output = twin(dense.input)
     kernel = np.asarray(dense.kernel)

@@ -12,6 +12,7 @@ from typing import Any
 
 from converters.errors import ConversionError, brief
 from converters.flatbuffer import TfliteGraph
+from converters.keras2 import is_keras2, keras_of
 from converters.large_weights import without_large_weights
 from converters.onnx_graph import OnnxGraph, fresh_model
 from converters.onnx_tidy import tidy
@@ -25,7 +26,7 @@ ONNX_OPSET = 17
 
 
 def tflite_from_keras(model: Any) -> bytes:
-    """Convert a Keras model to a float32 TFLite file that takes uint8 pixels.
+    """Convert a Keras model, of Keras 3 or tf_keras, to a float32 TFLite file for uint8 pixels.
 
     The way through `ExportArchive` and a SavedModel is on purpose: `from_concrete_functions`
     turned Keras 3 models with attention or a GRU into files that answer NaN.
@@ -33,21 +34,15 @@ def tflite_from_keras(model: Any) -> bytes:
     Raises:
         ConversionError: when TensorFlow cannot convert it.
     """
-    from converters.keras_quiet import keras, tensorflow
+    from converters.keras_quiet import tensorflow
 
     with tempfile.TemporaryDirectory(prefix="edgeproof-") as scratch:
         try:
             with quiet_converters():
-                archive = keras.export.ExportArchive()
-                archive.track(model)
-                archive.add_endpoint(
-                    "serve",
-                    lambda image: model(image, training=False),
-                    input_signature=[
-                        keras.InputSpec(shape=model.input_shape, dtype="uint8", name=INPUT_NAME)
-                    ],
-                )
-                archive.write_out(scratch, verbose=False)
+                if is_keras2(model):
+                    _save_keras2(model, scratch)
+                else:
+                    _save_keras3(model, scratch)
                 converted = tensorflow.lite.TFLiteConverter.from_saved_model(scratch).convert()
         except Exception as exc:  # TensorFlow raises whatever it meets
             said = unsupported_operators(str(exc)) or brief(exc)
@@ -58,6 +53,32 @@ def tflite_from_keras(model: Any) -> bytes:
     graph.fold_reshapes()
     graph.rename_io(INPUT_NAME, OUTPUT_NAME)
     return graph.to_bytes()
+
+
+def _save_keras3(model: Any, folder: str) -> None:
+    from converters.keras_quiet import keras
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        "serve",
+        lambda image: model(image, training=False),
+        input_signature=[keras.InputSpec(shape=model.input_shape, dtype="uint8", name=INPUT_NAME)],
+    )
+    archive.write_out(folder, verbose=False)
+
+
+def _save_keras2(model: Any, folder: str) -> None:
+    from converters.keras_quiet import tensorflow
+
+    archive = keras_of(model).export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint(
+        "serve",
+        lambda image: model(image, training=False),
+        input_signature=[tensorflow.TensorSpec(model.input_shape, "uint8", INPUT_NAME)],
+    )
+    archive.write_out(folder)
 
 
 def onnx_from_tflite(tflite: bytes) -> bytes:

@@ -23,6 +23,8 @@ from converters.quantisation_plan import QuantisationPlan
 _LEVELS = 255
 # How far the zero point may lie from a whole level before exact input levels are given up.
 _WHOLE_LEVEL = 1e-3
+_LARGEST_CLAMP = 6.0
+_MOST_STEPS = 2.0**30
 _PLAIN = QuantisationPlan()
 
 
@@ -77,8 +79,9 @@ def int8(calibration: Calibration, plan: QuantisationPlan = _PLAIN) -> bytes:
 
 
 def int16x8(calibration: Calibration, plan: QuantisationPlan = _PLAIN) -> bytes:
-    """Integers from end to end with 16-bit activations and 8-bit weights: uint8 in, int16 out.
+    """16-bit activations and 8-bit weights: uint8 in, int16 out.
 
+    Integers from end to end, but for operators that no runtime has in 16 bits (HARD_SWISH).
     Raises ConversionError as `int8` does.
     """
     return _static(calibration, plan, activation_bits=16)
@@ -91,7 +94,10 @@ def _static(
 
     affine, core = calibration.affine, calibration.core
     zero_point = _whole_zero_point(affine)
-    ranges = calibration.ranges(plan)
+    ranges = {
+        name: _wide_enough(low, high, activation_bits)
+        for name, (low, high) in calibration.ranges(plan).items()
+    }
     ranges[INPUT_NAME] = _pixel_range(affine, zero_point, activation_bits)
     recipes = {8: recipe.static_wi8_ai8, 16: recipe.static_wi8_ai16}
 
@@ -107,7 +113,8 @@ def _static(
     graph.rename_io(INPUT_NAME, OUTPUT_NAME)
     if graph.dtype(graph.output) == "INT8":
         graph.append_uint8_output()
-    if not plan.keep or plan.keep_as == "int16":
+    # 16 bits lack kernels that 8 bits have, such as HARD_SWISH: those layers stay in float.
+    if activation_bits == 8 and (not plan.keep or plan.keep_as == "int16"):
         _require_integers(graph)
     return graph.to_bytes()
 
@@ -150,6 +157,15 @@ def _pixel_range(affine: InputAffine, zero_point: int, bits: int) -> tuple[float
         return low, high
     widest = max(abs(low), abs(high))
     return -widest, widest
+
+
+def _wide_enough(low: float, high: float, bits: int) -> tuple[float, float]:
+    """A range whose steps are not so small that the 6 of a ReLU6 has too many for 32 bits.
+
+    A layer that is dead on all calibration pictures has no range at all; no runtime loads that.
+    """
+    least = _LARGEST_CLAMP * 2**bits / _MOST_STEPS
+    return (low, high) if high - low >= least else (min(low, 0.0), max(high, low + least))
 
 
 def _require_integers(graph: TfliteGraph) -> None:

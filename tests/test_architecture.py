@@ -17,7 +17,15 @@ MAY_IMPORT = {
     "converters": {"edge_runtime"},
 }
 # The device side must never need them, not even inside a function.
-WORKSTATION_ONLY = {"tensorflow", "keras", "litert_quantizer", "tf2onnx", "onnx", "sklearn"}
+WORKSTATION_ONLY = {
+    "tf_keras",
+    "tensorflow",
+    "keras",
+    "litert_quantizer",
+    "tf2onnx",
+    "onnx",
+    "sklearn",
+}
 PACKAGES = {*MAY_IMPORT, "edgeproof"}
 
 
