@@ -36,7 +36,7 @@ def test_photographs_to_predictions(ants_and_bees: Path, data_folder: Path, tmp_
     converted = shell(f"edgeproof convert {ants_and_bees} --out {bundle} {accept}", tmp_path)
     assert converted.returncode == 0, converted.stdout + converted.stderr
     opened = Bundle.open(bundle)
-    assert len(opened.variants) == 6
+    assert len(opened.variants) == len(RECIPES)
     for variant in opened.variants:
         assert variant.parity.samples == 153
         assert variant.parity.reference_accuracy > 0.8
