@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from converters.flatbuffer import TfliteGraph
 from converters.layer_names import Layer, layer_name
-from converters.onnx_probe import OnnxProbe
-from converters.probe import TensorProbe
+from converters.onnx.probe import OnnxProbe
+from converters.tflite.graph import TfliteGraph
+from converters.tflite.probe import TensorProbe
 from edge_runtime.manifest import LayerNoise
 
 

@@ -17,7 +17,7 @@ from converters.export_head import EXPORTED
 from converters.gates import gates
 from converters.golden_set import golden_inputs, record_golden
 from converters.outcome import CSource, Outcome
-from converters.report import render_report
+from converters.report.page import render_report
 from converters.subject import Subject
 from edge_runtime.archive import pack_bundle
 from edge_runtime.bundle import manifest_hash_line
@@ -195,6 +195,7 @@ def _variant(folder: Path, outcome: Outcome, matrix: Matrix) -> Variant:
         latency_ms=outcome.proof.latency_ms,
         engine=outcome.proof.engine,
         scheme=outcome.plan.scheme if is_onnx_int8 else None,
+        calibration=outcome.plan.calibration if recipe.calibrated else "",
         noise=outcome.noise,
         repair=outcome.repair,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -13,6 +14,15 @@ _NOISIEST = 8
 
 if TYPE_CHECKING:
     from converters.outcome import Conversion, Outcome
+
+
+class CalibrationChoice(str, Enum):
+    """As typed; see `ConvertOptions.calibrate_by`."""
+
+    auto = "auto"
+    minmax = "minmax"
+    percentile = "percentile"
+    entropy = "entropy"
 
 
 def mount(app: typer.Typer) -> None:
@@ -69,6 +79,13 @@ def convert_command(
     calibration: Annotated[
         int, typer.Option(min=1, help="Quantise by at most so many training pictures.")
     ] = 200,
+    calibrate_by: Annotated[
+        CalibrationChoice,
+        typer.Option(
+            help="How int8 finds the range of an activation; auto: minmax or percentile, whichever "
+            "comes nearest to the trained model on those pictures."
+        ),
+    ] = CalibrationChoice.auto,
     seed: Annotated[int, typer.Option(min=0, help="Chooses which, when there are more.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a bundle that is there already.")
@@ -90,6 +107,7 @@ def convert_command(
         data=data,
         samples=samples,
         calibration=calibration,
+        calibrate_by=calibrate_by.value,
         seed=seed,
         overwrite=overwrite,
         command=shlex.join(["edgeproof", *sys.argv[1:]]),

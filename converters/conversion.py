@@ -16,6 +16,7 @@ from converters.errors import ConversionError
 from converters.outcome import Conversion, CSource, Outcome
 from converters.prove import Proof, prove
 from converters.quantisation_plan import QuantisationPlan
+from converters.rehearsal import Rehearsal, make_best
 from converters.repair import Attempt, Workbench, repair
 from converters.subject import Subject, prepare
 from converters.variants import C_SOURCE, C_SOURCE_OF, Choice, Ingredients, Recipe, choose
@@ -25,6 +26,7 @@ from edge_runtime.manifest import LayerNoise
 from edge_runtime.progress import progress_bars, status_line
 from edge_runtime.target import target_of
 
+CalibrateBy = Literal["auto", "minmax", "percentile", "entropy"]
 # Repair may calibrate on more pictures than the first attempt did.
 REPAIR_CALIBRATION = 1000
 
@@ -44,6 +46,8 @@ class ConvertOptions:
         data: where the photographs lie now; `None` for where training found them.
         samples: at most so many held-out pictures are compared.
         calibration: at most so many training pictures show the quantisers their ranges.
+        calibrate_by: how a range is found from them; `auto` tries what is sensible, and keeps what
+            is nearest to the trained model on those pictures.
         seed: chooses which, when there are more.
         overwrite: whether a bundle already there gives way.
         command: what the user typed, for the record.
@@ -58,6 +62,7 @@ class ConvertOptions:
     data: Path | None = None
     samples: int = 500
     calibration: int = 200
+    calibrate_by: CalibrateBy = "auto"
     seed: int = 0
     overwrite: bool = False
     command: str = ""
@@ -65,6 +70,8 @@ class ConvertOptions:
     def plan(self) -> QuantisationPlan:
         """How quantised variants are made at first."""
         plan = QuantisationPlan(pictures=self.calibration)
+        if self.calibrate_by != "auto":
+            plan = replace(plan, method=self.calibrate_by)
         return replace(plan, scheme=target_of(self.target).onnx_int8) if self.target else plan
 
     def choice(self) -> Choice:
@@ -187,7 +194,7 @@ class _Maker:
         add_bar: Callable[[str, int | None], Callable[[int], None]],
         stop: threading.Event,
     ) -> _Started | Exception:
-        held_out, plan = self.subject.held_out, self.options.plan()
+        held_out = self.subject.held_out
         bar = add_bar(recipe.name, len(held_out.inputs))
 
         def advance(steps: int) -> None:
@@ -196,7 +203,7 @@ class _Maker:
             bar(steps)
 
         try:
-            graph = recipe.make(self.ingredients, plan)
+            plan, graph = self._made(recipe)
             file = recipe.finish(graph, self.ingredients)
         except ConversionError as exc:
             return exc
@@ -204,6 +211,13 @@ class _Maker:
         write_bytes(path, file)
         proof = prover.submit(prove, recipe, path, held_out, self.subject.reference, advance)
         return _Started(plan, graph, file, proof)
+
+    def _made(self, recipe: Recipe) -> tuple[QuantisationPlan, bytes]:
+        plan = self.options.plan()
+        if self.options.calibrate_by != "auto":
+            return plan, recipe.make(self.ingredients, plan)
+        rehearsal = Rehearsal(*self.subject.rehearsal)
+        return make_best(recipe, self.ingredients, plan, rehearsal, self._file(recipe))
 
     def _waited(self, started: _Started | Exception) -> Attempt | Exception:
         if isinstance(started, Exception):

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from converters.errors import ConversionError, brief
-from converters.flatbuffer import TfliteGraph
 from converters.keras2 import is_keras2, keras_of
-from converters.large_weights import without_large_weights
-from converters.onnx_graph import OnnxGraph, fresh_model
-from converters.onnx_tidy import tidy
+from converters.onnx.graph import OnnxGraph, fresh_model
+from converters.onnx.tidy import tidy
+from converters.tflite.graph import TfliteGraph
+from converters.tflite.large_weights import without_large_weights
 from converters.unsupported import unsupported_operators
 from edge_runtime.quiet import quiet_native_stderr
 
@@ -85,7 +85,7 @@ def onnx_from_tflite(tflite: bytes) -> bytes:
     """Convert the float TFLite file to ONNX: uint8 NHWC in, float32 out, a free batch.
 
     From the TFLite file and not from the SavedModel: TensorFlow's converter has folded and fused
-    it already, so that tf2onnx is faster and leaves fewer nodes. What it still leaves, `onnx_tidy`
+    it already, so that tf2onnx is faster and leaves fewer nodes. What it still leaves, `onnx.tidy`
     takes out; the nodes are named after the Keras layers.
 
     Raises:

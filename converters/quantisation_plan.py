@@ -34,3 +34,10 @@ class QuantisationPlan:
     keep_as: Literal["float32", "int16"] = "float32"
     correct_biases: bool = True
     scheme: OnnxScheme = "s8s8"
+
+    @property
+    def calibration(self) -> str:
+        """How ranges are found, in words."""
+        if self.method == "percentile":
+            return f"middle {self.percentile:g} % of values"
+        return {"minmax": "smallest and largest value", "entropy": "least entropy"}[self.method]

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from converters import float_graphs, quantize_onnx, quantize_tflite
-from converters.calibration import Calibration
+from converters import float_graphs
 from converters.errors import ConversionError
 from converters.export_head import answering_probabilities
-from converters.onnx_calibration import OnnxCalibration
-from converters.onnx_graph import with_metadata as with_onnx_metadata
+from converters.onnx import quantize as quantize_onnx
+from converters.onnx.calibration import OnnxCalibration
+from converters.onnx.graph import with_metadata as with_onnx_metadata
 from converters.quantisation_plan import QuantisationPlan
-from converters.tflite_metadata import with_metadata as with_tflite_metadata
+from converters.tflite import quantize as quantize_tflite
+from converters.tflite.calibration import Calibration
+from converters.tflite.metadata import with_metadata as with_tflite_metadata
 from edge_runtime.errors import did_you_mean
 from edge_runtime.head import Head
 from edge_runtime.manifest import Format, Precision
@@ -85,6 +87,11 @@ class Recipe:
     @property
     def name(self) -> str:
         return f"{self.format}-{self.precision}"
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether its activations have ranges, found from calibration pictures."""
+        return self.precision in ("int8", "int16x8")
 
     def file(self, ingredients: Ingredients, plan: QuantisationPlan | None = None) -> bytes:
         """The whole file, with labels and preprocessing inside. Raises ConversionError."""

@@ -202,10 +202,10 @@ def test_the_header_says_what_the_runtime_says(tmp_path: Path, trained: dict[int
 
 def trained_int8(run: Path) -> tuple[bytes, Any]:
     """A trained run's int8 file, and its pictures."""
-    from converters.calibration import Calibration
     from converters.float_graphs import tflite_from_keras
-    from converters.quantize_tflite import int8
     from converters.subject import prepare
+    from converters.tflite.calibration import Calibration
+    from converters.tflite.quantize import int8
 
     subject = prepare(run, data=None, samples=60, calibration=60, seed=0)
     calibration = Calibration(tflite_from_keras(subject.model), subject.calibration.inputs)

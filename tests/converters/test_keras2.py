@@ -12,12 +12,12 @@ import pytest
 
 from converters.conversion import ConvertOptions, convert_subject
 from converters.errors import ConversionError, RunError
-from converters.flatbuffer import TfliteGraph
 from converters.float_graphs import tflite_from_keras
 from converters.foreign import subject_from_model, taking_pixels
 from converters.keras2 import is_keras2, keras_of, load_h5
 from converters.layer_names import layer_name
 from converters.run_folder import Photographs
+from converters.tflite.graph import TfliteGraph
 from edge_runtime.bundle import Bundle
 from edge_runtime.engines import load_engine
 from edge_runtime.head import Head

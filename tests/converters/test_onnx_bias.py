@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters import quantize_onnx
 from converters.float_graphs import onnx_from_tflite, tflite_from_keras
-from converters.onnx_bias import channel_means, correct_biases
-from converters.onnx_calibration import OnnxCalibration
-from converters.onnx_graph import OnnxGraph
-from converters.onnx_ranges import activations
+from converters.onnx import quantize as quantize_onnx
+from converters.onnx.bias import correct_biases
+from converters.onnx.calibration import OnnxCalibration
+from converters.onnx.graph import OnnxGraph
+from converters.onnx.ranges import activations, sample
 from converters.quantisation_plan import QuantisationPlan
 
 
@@ -51,7 +51,7 @@ def weighted(graph: OnnxGraph) -> list[Any]:
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_shift_is_taken_back(exact: bytes, pixels: np.ndarray, place: int):
-    means = channel_means(OnnxGraph(exact), pixels)
+    means = sample(OnnxGraph(exact), pixels).means
     moved = OnnxGraph(exact)
     node = weighted(moved)[place]
     moved.constants[node.input[1]] = moved.constants[node.input[1]] + np.float32(0.02)
@@ -67,7 +67,7 @@ def test_a_shift_is_taken_back(exact: bytes, pixels: np.ndarray, place: int):
 
 def test_the_same_graph_stays_the_same(exact: bytes, pixels: np.ndarray):
     made = OnnxGraph(exact)
-    correct_biases(OnnxGraph(exact), made, channel_means(OnnxGraph(exact), pixels))
+    correct_biases(OnnxGraph(exact), made, sample(OnnxGraph(exact), pixels).means)
     for node, twin in zip(weighted(OnnxGraph(exact)), weighted(made), strict=True):
         old, new = OnnxGraph(exact).constants[node.input[2]], made.constants[twin.input[2]]
         assert np.allclose(old, new, atol=1e-7)
@@ -86,7 +86,7 @@ def test_every_scheme_is_corrected(exact: bytes, pixels: np.ndarray, scheme: Any
 
 
 def test_float16_is_corrected(exact: bytes, pixels: np.ndarray):
-    means = channel_means(OnnxGraph(exact), pixels)
+    means = sample(OnnxGraph(exact), pixels).means
     assert quantize_onnx.float16(exact, means=means) != quantize_onnx.float16(exact)
 
 

@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from converters import float_graphs
 from converters.errors import ConversionError
 from converters.keras_quiet import keras
-from converters.large_weights import without_large_weights
-from converters.onnx_graph import OnnxGraph, with_metadata
-from converters.onnx_tidy import sink_transposes, tidy
+from converters.onnx.graph import OnnxGraph, with_metadata
+from converters.onnx.tidy import sink_transposes, tidy
+from converters.tflite.large_weights import without_large_weights
 from edge_runtime.engines import load_engine
 from edge_runtime.preprocess import Preprocess
 from trainer.architectures import ARCHITECTURES, ModelSpec

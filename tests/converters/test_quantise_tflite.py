@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters import quantize_tflite
-from converters.bias_correction import correct_biases
 from converters.blame import blame_tflite
-from converters.calibration import Calibration
-from converters.flatbuffer import TfliteGraph
 from converters.layer_names import layer_name
-from converters.probe import TensorProbe
 from converters.quantisation_plan import QuantisationPlan
 from converters.subject import Subject, prepare
+from converters.tflite import quantize as quantize_tflite
+from converters.tflite.bias import correct_biases
+from converters.tflite.calibration import Calibration
+from converters.tflite.graph import TfliteGraph
+from converters.tflite.probe import TensorProbe
 from converters.variants import Ingredients
 from edge_runtime.engines import load_engine
 from edge_runtime.parity import compare

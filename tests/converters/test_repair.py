@@ -137,7 +137,7 @@ def test_calibration_comes_before_layers(
 def test_int16_layers_leave_integers(
     subject, ingredients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from converters.flatbuffer import TfliteGraph
+    from converters.tflite.graph import TfliteGraph
 
     demand(monkeypatch, "int8", 0.0)
     table = bench(BY_NAME["tflite-int8"], subject, ingredients, tmp_path)

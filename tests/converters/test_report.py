@@ -19,16 +19,16 @@ from converters.export_head import EXPORTED
 from converters.gates import gates
 from converters.outcome import Outcome
 from converters.prove import Proof
-from converters.report import render_report
-from converters.report_answers import NO_ANSWER, first_labels, kind_of
-from converters.report_confusion import MAX_PAIRS, confusions
-from converters.report_figures import Point, pareto_front
-from converters.report_flips import MAX_PICTURES, flips
-from converters.report_labels import place_labels
-from converters.report_matrix import level_of, matrix_tables
-from converters.report_noise import noisy_variants
-from converters.report_tables import figures_table, recall_table
-from converters.report_verdict import judge, status
+from converters.report.answers import NO_ANSWER, first_labels, kind_of
+from converters.report.confusion import MAX_PAIRS, confusions
+from converters.report.figures import Point, pareto_front
+from converters.report.flips import MAX_PICTURES, flips
+from converters.report.labels import place_labels
+from converters.report.matrix import level_of, matrix_tables
+from converters.report.noise import noisy_variants
+from converters.report.page import render_report
+from converters.report.tables import figures_table, recall_table
+from converters.report.verdict import judge, status
 from converters.run_folder import Photographs, TrainingRecord
 from converters.subject import Subject
 from converters.variants import RECIPES

@@ -15,8 +15,8 @@ from flatbuffers import number_types
 from flatbuffers.table import Table
 
 from converters.errors import ConversionError
-from converters.flatbuffer import TfliteGraph
-from converters.tflite_metadata import label_lines, with_metadata
+from converters.tflite.graph import TfliteGraph
+from converters.tflite.metadata import label_lines, with_metadata
 from edge_runtime.engines import installed_engines, load_engine
 from edge_runtime.preprocess import Preprocess
 

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters import float_graphs, quantize_tflite
-from converters.calibration import Calibration
+from converters import float_graphs
 from converters.errors import ConversionError
 from converters.export_head import EXPORTED
-from converters.flatbuffer import TfliteGraph
 from converters.gates import gates
 from converters.subject import Subject, prepare
+from converters.tflite import quantize as quantize_tflite
+from converters.tflite.calibration import Calibration
+from converters.tflite.graph import TfliteGraph
 from converters.variants import RECIPES, Ingredients, choose
 from edge_runtime.engines import load_engine
 from edge_runtime.head import Head

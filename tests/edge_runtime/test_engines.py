@@ -116,6 +116,47 @@ def test_a_quantised_file_of_an_old_opset_runs_on_the_reference(tmp_path: Path, 
     assert not np.allclose(answers[0], softmax_of_means(pictures), atol=1e-4)  # it is quantised
 
 
+def saturating_onnx(channels: int) -> bytes:
+    """Weights and pixels as large as int8 and uint8 hold: each answer is 255 times `channels`."""
+    onnx = pytest.importorskip("onnx")
+    node, tensor = onnx.helper.make_node, onnx.numpy_helper.from_array
+    info = onnx.helper.make_tensor_value_info
+    constants = {
+        "one": np.float32(1),
+        "zero": np.uint8(0),
+        "weight": np.full((8, channels, 1, 1), 127, np.int8),
+        "weight_step": np.float32(1 / 127),
+        "weight_zero": np.int8(0),
+        "answer_step": np.float32(channels),
+    }
+    nodes = [
+        node("QuantizeLinear", ["x", "one", "zero"], ["levels"]),
+        node("DequantizeLinear", ["levels", "one", "zero"], ["value"]),
+        node("DequantizeLinear", ["weight", "weight_step", "weight_zero"], ["kernel"]),
+        node("Conv", ["value", "kernel"], ["sum"]),
+        node("QuantizeLinear", ["sum", "answer_step", "zero"], ["sum_levels"]),
+        node("DequantizeLinear", ["sum_levels", "answer_step", "zero"], ["y"]),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "saturating",
+        [info("x", 1, ["batch", channels, 4, 4])],
+        [info("y", 1, ["batch", 8, 4, 4])],
+        [tensor(value, name) for name, value in constants.items()],
+    )
+    opset = onnx.helper.make_opsetid("", 17)
+    return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()
+
+
+def test_sums_of_bytes_do_not_saturate(tmp_path: Path):
+    """On x86 without VNNI onnxruntime answers about half of it by default."""
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "x.onnx").write_bytes(saturating_onnx(32))
+    engine = load_engine("onnxruntime", tmp_path / "x.onnx")
+    answers = engine.infer(np.full((1, 32, 4, 4), 255, np.float32))
+    np.testing.assert_allclose(answers, 255 * 32)
+
+
 @pytest.mark.parametrize("name", ["onnx-reference", "opencv-dnn", "onnxruntime"])
 @pytest.mark.parametrize("data", [b"", b"\0" * 64, b"x" * 1000])
 def test_a_file_that_is_no_model_is_one_clear_line(tmp_path: Path, name: str, data: bytes):

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters import quantize_tflite
-from converters.flatbuffer import TfliteGraph
 from converters.gates import gates
+from converters.tflite import quantize as quantize_tflite
+from converters.tflite.graph import TfliteGraph
 from converters.variants import RECIPES, Ingredients
 from edge_runtime.engines import load_engine
 from edge_runtime.head import Head

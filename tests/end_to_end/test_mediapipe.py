@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from converters.gates import gates
-from converters.tflite_metadata import with_metadata
+from converters.tflite.metadata import with_metadata
 from edge_runtime.bundle import Bundle
 from edge_runtime.engines import load_engine
 from edge_runtime.preprocess import Preprocess

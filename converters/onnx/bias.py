@@ -1,4 +1,4 @@
-"""`bias_correction` for ONNX files: the same formula on the same kind of means."""
+"""`tflite.bias` for ONNX files: the same formula on the same kind of means."""
 
 from __future__ import annotations
 
@@ -7,25 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.onnx_graph import OnnxGraph
-from converters.onnx_ranges import activations
-
-_WEIGHTED = ("Conv", "Gemm")
-
-
-def channel_means(graph: OnnxGraph, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """Mean of what each weighted layer reads, by tensor name: float64, (channels,).
-
-    Args:
-        pixels: uint8, (samples, H, W, 3); a few dozen are enough for means.
-    """
-    names = sorted({n.input[0] for n in graph.nodes if n.op_type in _WEIGHTED})
-    sums = [np.float64(0)] * len(names)
-    for values in activations(graph, names, pixels):
-        for index, array in enumerate(values):
-            others = tuple(axis for axis in range(array.ndim) if axis != 1)
-            sums[index] = sums[index] + array.mean(axis=others, dtype=np.float64)
-    return {name: np.asarray(s) / len(pixels) for name, s in zip(names, sums, strict=True)}
+from converters.onnx.graph import OnnxGraph
+from converters.onnx.ranges import WEIGHTED
 
 
 def correct_biases(exact: OnnxGraph, made: OnnxGraph, means: Mapping[str, np.ndarray]) -> None:
@@ -33,11 +16,14 @@ def correct_biases(exact: OnnxGraph, made: OnnxGraph, means: Mapping[str, np.nda
 
     Layers are matched by their nodes' names. One without a bias, or whose input has no mean, stays
     as it is.
+
+    Args:
+        means: of what each weighted layer reads, by tensor name: float64, (channels,).
     """
-    originals = {node.name: node for node in exact.nodes if node.op_type in _WEIGHTED}
+    originals = {node.name: node for node in exact.nodes if node.op_type in WEIGHTED}
     for node in made.nodes:
         original = originals.get(node.name)
-        if node.op_type not in _WEIGHTED or original is None or len(node.input) < 3:
+        if node.op_type not in WEIGHTED or original is None or len(node.input) < 3:
             continue
         mean = means.get(original.input[0])
         true, stored = exact.constants.get(original.input[1]), _value(made, node.input[1])

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from converters.flatbuffer import Node, TfliteGraph
+from converters.tflite.graph import Node, TfliteGraph
 
 _WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from converters import report_words as words
 from converters.outcome import Outcome
-from converters.report_figures import repair_figure
+from converters.report import words
+from converters.report.figures import repair_figure
 from edge_runtime.manifest import RepairStep
 from edge_runtime.page import ThemedFigure
 

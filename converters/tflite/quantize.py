@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from converters.bias_correction import correct_biases
-from converters.bias_range import give_biases_room
-from converters.calibration import Calibration, Ranges
 from converters.errors import ConversionError, brief
-from converters.flatbuffer import InputAffine, TfliteGraph
 from converters.float_graphs import INPUT_NAME, OUTPUT_NAME, quiet_converters
 from converters.layer_names import layer_name
 from converters.quantisation_plan import QuantisationPlan
+from converters.tflite.bias import correct_biases
+from converters.tflite.bias_range import give_biases_room
+from converters.tflite.calibration import Calibration, Ranges
+from converters.tflite.graph import InputAffine, TfliteGraph
 
 _LEVELS = 255
 # How far the zero point may lie from a whole level before exact input levels are given up.

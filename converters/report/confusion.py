@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from converters import report_words as words
 from converters.outcome import Outcome
-from converters.report_answers import NO_ANSWER, confusion, first_labels
-from converters.report_words import Cell
+from converters.report import words
+from converters.report.answers import NO_ANSWER, confusion, first_labels
+from converters.report.words import Cell
 
 # Matrices of more classes cannot be read beside each other: pairs are listed instead.
 MAX_CLASSES = 12

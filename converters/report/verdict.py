@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from converters import report_words as words
 from converters.outcome import Outcome
+from converters.report import words
 
 Status = Literal["passed", "cannot tell", "missed", "accepted", "not made"]
 Kind = Literal["pass", "warn", "fail"]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from converters.errors import ConversionError
-from converters.onnx_graph import NHWC_TO_NCHW, OnnxGraph, Shape, first_free
+from converters.onnx.graph import NHWC_TO_NCHW, OnnxGraph, Shape, first_free
 
 # Elementwise: the order of axes is nothing to them. Further inputs of Clip are single numbers.
 _UNARY = (

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from converters import report_words as words
-from converters.report_words import Cell
+from converters.report import words
+from converters.report.words import Cell
 from edge_runtime.manifest import Manifest, MatrixCell, Parity
 from edge_runtime.matrix import Grade, grade, is_absent, proving_cell
 

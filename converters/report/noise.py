@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from converters import report_verdict
-from converters import report_words as words
 from converters.outcome import Outcome
+from converters.report import verdict, words
 from edge_runtime.manifest import LayerNoise
 
 # So many layers are seen at once; the others unfold.
@@ -87,7 +86,7 @@ def noisy_variants(outcomes: Sequence[Outcome]) -> tuple[NoisyVariant, ...]:
     noisy = [o for o in outcomes if o.noise]
     scale = _Scale.of([layer for outcome in noisy for layer in outcome.noise])
     # What missed its gate is looked at first, or else what comes nearest to it.
-    opened = [o for o in noisy if report_verdict.kind(o) == "fail"]
+    opened = [o for o in noisy if verdict.kind(o) == "fail"]
     opened = opened or sorted(noisy, key=_least_db)[:1]
     made = []
     for outcome in noisy:
@@ -95,8 +94,8 @@ def noisy_variants(outcomes: Sequence[Outcome]) -> tuple[NoisyVariant, ...]:
         made.append(
             NoisyVariant(
                 name=outcome.name,
-                kind=report_verdict.kind(outcome),
-                status=report_verdict.status(outcome),
+                kind=verdict.kind(outcome),
+                status=verdict.status(outcome),
                 is_open=outcome in opened,
                 worst=bars[0],
                 first=bars[:FIRST_LAYERS],

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.flatbuffer import TfliteGraph
+from converters.tflite.graph import TfliteGraph
 
 _WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
 # Half of what 32 bits hold: sums of products are added to it.

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from converters import report_verdict
 from converters.outcome import Outcome
-from converters.report_labels import label_points
+from converters.report import verdict
+from converters.report.labels import label_points
 from edge_runtime.manifest import Parity, RepairStep
 from edge_runtime.page import ThemedFigure, themed_figure
 
@@ -82,7 +82,7 @@ def tradeoff_points(outcomes: Sequence[Outcome], cost: Callable[[Outcome], float
             cost(outcome),
             *worth(parity),
             format=outcome.recipe.format,
-            good=report_verdict.kind(outcome) != "fail",
+            good=verdict.kind(outcome) != "fail",
         )
         for outcome, parity in made
     ]

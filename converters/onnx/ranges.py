@@ -7,16 +7,18 @@ as many bins as levels, has one threshold to choose from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
 
 from converters.errors import ConversionError, brief
-from converters.histogram import Histogram, Range, require_finite
-from converters.onnx_graph import OnnxGraph
+from converters.histogram import Range, require_finite
+from converters.onnx.graph import OnnxGraph
+from converters.sample import Sample
 
 Method = Literal["minmax", "percentile", "entropy"]
+WEIGHTED = ("Conv", "Gemm")
 
 
 def observe(
@@ -45,25 +47,47 @@ def observe(
         ConversionError: when onnxruntime cannot run the graph, there is no picture, or a value is
             not finite.
     """
+    if method != "minmax":
+        return chosen(graph, sample(graph, pixels, advance=advance), method, percentile)
+    _require_pictures(pixels)
+    names = [name for name in _float_tensors(graph) if name not in _clipped(graph)]
+    return _with_clipped(graph, _extremes(graph, names, pixels, advance))
+
+
+def sample(
+    graph: OnnxGraph, pixels: np.ndarray, *, advance: Callable[[int], None] = lambda n: None
+) -> Sample:
+    """Means of what weighted layers read, and a histogram of every tensor, in one pass.
+
+    Raises:
+        ConversionError: as `observe` does.
+    """
+    _require_pictures(pixels)
+    names = _float_tensors(graph)
+    read = {node.input[0] for node in graph.nodes if node.op_type in WEIGHTED}
+    found = Sample(read, channel_axis=1)
+    for arrays in activations(graph, names, pixels):
+        found.add(dict(zip(names, arrays, strict=True)))
+        advance(1)
+    return found
+
+
+def chosen(
+    graph: OnnxGraph, seen: Sample, method: Literal["percentile", "entropy"], percentile: float
+) -> dict[str, Range]:
+    """The range of each tensor by what a sample shows of it; see `observe`."""
+    clipped = _clipped(graph)
+    ranges = {
+        name: histogram.percentile(percentile) if method == "percentile" else histogram.entropy()
+        for name, histogram in seen.histograms.items()
+        if name not in clipped
+    }
+    return _with_clipped(graph, ranges)
+
+
+def _require_pictures(pixels: np.ndarray) -> None:
     if not len(pixels):
         raise ConversionError("There is no calibration picture: int8 needs some to see ranges.")
-    followers = _clipped(graph)
-    names = [name for name in _float_tensors(graph) if name not in followers]
-    if method == "minmax":
-        ranges = _extremes(graph, names, pixels, advance)
-    else:
-        seen = {name: Histogram() for name in names}
-        for arrays in activations(graph, names, pixels):
-            for name, values in zip(names, arrays, strict=True):
-                seen[name].add(values, name)
-            advance(1)
-        choose = {"percentile": lambda h: h.percentile(percentile), "entropy": Histogram.entropy}
-        ranges = {name: choose[method](histogram) for name, histogram in seen.items()}
-    for name, follower in followers.items():
-        while follower in followers:
-            follower = followers[follower]
-        ranges[name] = ranges[follower]
-    return ranges
 
 
 def activations(
@@ -94,6 +118,17 @@ def _clipped(graph: OnnxGraph) -> dict[str, str]:
         user = graph.only_user(node.output[0])
         if user is not None and user.op_type in ("Clip", "Relu"):
             found[node.output[0]] = user.output[0]
+    return found
+
+
+def _with_clipped(graph: OnnxGraph, ranges: Mapping[str, Range]) -> dict[str, Range]:
+    """What is clipped anyway has the range of what comes out of that."""
+    found = dict(ranges)
+    followers = _clipped(graph)
+    for name, follower in followers.items():
+        while follower in followers:
+            follower = followers[follower]
+        found[name] = found[follower]
     return found
 
 
@@ -128,6 +163,8 @@ def _session(graph: OnnxGraph, names: list[str], *, extremes: bool) -> Any:
             model.graph.output.append(helper.make_tensor_value_info(name, 1, None))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    # See `edge_runtime.engines.onnx`: quantised graphs are looked into as well.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         return onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]

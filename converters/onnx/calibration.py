@@ -9,10 +9,10 @@ from functools import cached_property
 import numpy as np
 
 from converters.histogram import Range
-from converters.onnx_bias import channel_means
-from converters.onnx_graph import OnnxGraph
-from converters.onnx_ranges import observe
+from converters.onnx.graph import OnnxGraph
+from converters.onnx.ranges import chosen, observe, sample
 from converters.quantisation_plan import QuantisationPlan
+from converters.sample import Sample
 
 # Enough for means, and for the histograms that percentile and entropy need.
 _SAMPLED_PICTURES = 64
@@ -29,22 +29,23 @@ class OnnxCalibration:
 
     model: bytes
     pixels: np.ndarray
-    _found: dict[tuple[str, float, int], Mapping[str, Range]] = field(default_factory=dict)
+    _extremes: dict[int, Mapping[str, Range]] = field(default_factory=dict)
 
     def ranges(self, plan: QuantisationPlan) -> Mapping[str, Range]:
         """The range that each activation is to hold, by tensor name. Raises ConversionError."""
-        pictures = plan.pictures if plan.method == "minmax" else _SAMPLED_PICTURES
-        key = (plan.method, plan.percentile, pictures)
-        if key not in self._found:
-            self._found[key] = observe(
-                OnnxGraph(self.model),
-                self.pixels[: pictures or None],
-                method=plan.method,
-                percentile=plan.percentile,
-            )
-        return self._found[key]
+        graph = OnnxGraph(self.model)
+        if plan.method != "minmax":
+            return chosen(graph, self._sample, plan.method, plan.percentile)
+        if plan.pictures not in self._extremes:
+            pixels = self.pixels[: plan.pictures or None]
+            self._extremes[plan.pictures] = observe(graph, pixels)
+        return self._extremes[plan.pictures]
 
-    @cached_property
+    @property
     def means(self) -> Mapping[str, np.ndarray]:
         """Mean of what each weighted layer reads, by tensor name: (channels,)."""
-        return channel_means(OnnxGraph(self.model), self.pixels[:_SAMPLED_PICTURES])
+        return self._sample.means
+
+    @cached_property
+    def _sample(self) -> Sample:
+        return sample(OnnxGraph(self.model), self.pixels[:_SAMPLED_PICTURES])

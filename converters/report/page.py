@@ -1,7 +1,7 @@
 """A bundle's report: how each variant compares with the trained model, for people to read.
 
-Its parts are made by the modules `report_*`, each from values of its own; a part that has nothing
-to show is `None` or empty, and its section says so or is not there.
+Its parts are made by the other modules of this folder, each from values of its own; a part that has
+nothing to show is `None` or empty, and its section says so or is not there.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from datetime import datetime
 from pathlib import Path
 
 from converters.outcome import Outcome
-from converters.report_confusion import confusions
-from converters.report_figures import tradeoff_figures
-from converters.report_flips import flips
-from converters.report_matrix import matrix_tables
-from converters.report_noise import noisy_variants
-from converters.report_provenance import provenance
-from converters.report_repair import repairs
-from converters.report_tables import figures_table, recall_table
-from converters.report_verdict import judge
-from converters.report_words import interval, milliseconds, percent, size
+from converters.report.confusion import confusions
+from converters.report.figures import tradeoff_figures
+from converters.report.flips import flips
+from converters.report.matrix import matrix_tables
+from converters.report.noise import noisy_variants
+from converters.report.provenance import provenance
+from converters.report.repair import repairs
+from converters.report.tables import figures_table, recall_table
+from converters.report.verdict import judge
+from converters.report.words import interval, milliseconds, percent, size
 from converters.subject import Subject
 from edge_runtime.intervals import wilson_interval
 from edge_runtime.manifest import Manifest
 from edge_runtime.page import render_page
 
-TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
+TEMPLATE = Path(__file__).parent / "templates" / "page.html.j2"
 
 
 def render_report(manifest: Manifest, outcomes: Sequence[Outcome], subject: Subject) -> str:

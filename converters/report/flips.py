@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from converters import report_words as words
 from converters.outcome import Outcome
-from converters.report_answers import NO_ANSWER, Kind, first_labels, kind_of
+from converters.report import words
+from converters.report.answers import NO_ANSWER, Kind, first_labels, kind_of
 from converters.subject import Subject
 from edge_runtime.page import thumbnail_data_uri
 

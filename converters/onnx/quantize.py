@@ -15,9 +15,9 @@ import numpy as np
 from converters.errors import ConversionError, brief
 from converters.float_graphs import quiet_converters
 from converters.histogram import Range
-from converters.onnx_bias import correct_biases
-from converters.onnx_graph import NHWC_TO_NCHW, OnnxGraph, PixelScaling
-from converters.onnx_ranges import Method, observe
+from converters.onnx.bias import correct_biases
+from converters.onnx.graph import NHWC_TO_NCHW, OnnxGraph, PixelScaling
+from converters.onnx.ranges import Method, observe
 from edge_runtime.errors import did_you_mean
 
 Scheme = Literal["s8s8", "u8s8", "symmetric"]
@@ -42,7 +42,7 @@ def float16(
     Args:
         keep: names of nodes that stay in float32. The last one always does: as a Softmax or
             Sigmoid it costs nothing there, and float16 has 11 bits for a probability.
-        means: of what each layer reads, as `onnx_bias.channel_means` finds them: biases take back
+        means: of what each layer reads, as `onnx.ranges.sample` finds them: biases take back
             the shift that rounded weights give. Without a mean a bias stays as it is.
 
     Raises:
@@ -151,13 +151,13 @@ def int8(
 
     Args:
         calibration: uint8, (samples, H, W, 3): real inputs that show each tensor's range. Or the
-            ranges, as `onnx_ranges.observe` found them in this model, so that several schemes or
+            ranges, as `onnx.ranges.observe` found them in this model, so that several schemes or
             repairs need only one run over the pictures; `method` and `percentile` then say nothing.
         scheme: `s8s8`: activations int8 with a zero point, for ARM. `u8s8`: uint8 ones, the faster
             on x86; without VNNI, sums of products saturate there. `symmetric`: zero points 0, only
             the inputs of convolutions and dense layers quantised, biases and stored weights float,
             as TensorRT wants it.
-        method, percentile: how ranges are chosen; see `onnx_ranges.observe`.
+        method, percentile: how ranges are chosen; see `onnx.ranges.observe`.
         keep: names of nodes that stay float.
         means: as for `float16`.
         advance: told of each calibration picture when it has been seen.

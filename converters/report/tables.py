@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from converters import report_verdict
-from converters import report_words as words
 from converters.outcome import Outcome
-from converters.report_words import Cell
+from converters.report import verdict, words
+from converters.report.words import Cell
 from edge_runtime.manifest import Parity
 
 # More classes than this are not all shown, only those that changed most.
@@ -49,7 +48,7 @@ class Figures:
 def columns(outcomes: Sequence[Outcome]) -> tuple[Column, ...]:
     """One for each variant."""
     return tuple(
-        Column(o.name, report_verdict.status(o), report_verdict.kind(o), repaired=bool(o.repaired))
+        Column(o.name, verdict.status(o), verdict.kind(o), repaired=bool(o.repaired))
         for o in outcomes
     )
 

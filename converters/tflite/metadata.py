@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from converters._tflite_metadata_tables import ImageInput, ScoresOutput, classifier_metadata
 from converters.errors import ConversionError
-from converters.flatbuffer import TfliteGraph
 from converters.float_graphs import INPUT_NAME, OUTPUT_NAME
+from converters.tflite._metadata_tables import ImageInput, ScoresOutput, classifier_metadata
+from converters.tflite.graph import TfliteGraph
 from edge_runtime.preprocess import Preprocess
 
 LABEL_FILE = "labels.txt"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from converters.flatbuffer import InputAffine, TfliteGraph
 from converters.float_graphs import INPUT_NAME, OUTPUT_NAME, quiet_converters
-from converters.histogram import Histogram
-from converters.probe import TensorProbe
 from converters.quantisation_plan import QuantisationPlan
+from converters.sample import Sample
+from converters.tflite.graph import InputAffine, TfliteGraph
+from converters.tflite.probe import TensorProbe
 from edge_runtime.engines.base import threads_or_all
 
 _SIGNATURE = "serving_default"
@@ -93,17 +93,6 @@ class Calibration:
             for name, seen in observer.get_model_qsvs().items()
         }
 
-    @cached_property
-    def _histograms(self) -> dict[str, Histogram]:
-        histograms: dict[str, Histogram] = {}
-
-        def collect(values: dict[str, np.ndarray]) -> None:
-            for name, array in values.items():
-                histograms.setdefault(name, Histogram()).add(array, name)
-
-        self._watch(collect, _activations)
-        return histograms
-
     def _clipped(self, plan: QuantisationPlan) -> Ranges:
         """Ranges that leave outliers out; the head's own inputs are spared.
 
@@ -114,40 +103,26 @@ class Calibration:
         head = {graph.name(i) for n in graph.nodes() if n.code in _HEADS for i in n.inputs}
         chosen = {
             name: h.entropy() if plan.method == "entropy" else h.percentile(plan.percentile)
-            for name, h in self._histograms.items()
+            for name, h in self._sample.histograms.items()
             if name not in head
         }
         return {name: (found.low, found.high) for name, found in chosen.items()}
 
-    @cached_property
+    @property
     def channel_means(self) -> dict[str, np.ndarray]:
         """Mean of what each weighted layer reads, by tensor name: float64, (channels,)."""
-        sums: dict[str, np.ndarray] = {}
-        count = 0
+        return self._sample.means
 
-        def add(values: dict[str, np.ndarray]) -> None:
-            nonlocal count
-            count += 1
-            for name, array in values.items():
-                mean = array.reshape(-1, array.shape[-1]).mean(axis=0, dtype=np.float64)
-                sums[name] = sums.get(name, 0.0) + mean
-
-        def read_by_weights(graph: TfliteGraph) -> list[int]:
-            return sorted({n.inputs[0] for n in graph.nodes() if n.code in _WEIGHTED})
-
-        self._watch(add, read_by_weights)
-        return {name: total / count for name, total in sums.items()}
-
-    def _watch(
-        self,
-        see: Callable[[dict[str, np.ndarray]], None],
-        choose: Callable[[TfliteGraph], list[int]],
-    ) -> None:
-        """Show `see` the chosen tensors of every sampled picture, by name."""
+    @cached_property
+    def _sample(self) -> Sample:
+        """What some of the pictures show, in one pass: to keep all tensors takes its time."""
         graph = TfliteGraph(self.tflite)
-        probe = TensorProbe(self.tflite, {index: graph.name(index) for index in choose(graph)})
+        read = {graph.name(n.inputs[0]) for n in graph.nodes() if n.code in _WEIGHTED}
+        probe = TensorProbe(self.tflite, {i: graph.name(i) for i in _activations(graph)})
+        sample = Sample(read)
         for picture in self.pixels[:_SAMPLED_PICTURES]:
-            see(probe.run(picture[np.newaxis]))
+            sample.add(probe.run(picture[np.newaxis]))
+        return sample
 
 
 def _activations(graph: TfliteGraph) -> list[int]:

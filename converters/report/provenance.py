@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from converters import report_words as words
+from converters.report import words
 from edge_runtime.manifest import FileEntry, Manifest
 
 Facts = list[tuple[str, str]]

@@ -1,0 +1,1 @@
+"""ONNX files: the float graph tidied, quantised and probed."""

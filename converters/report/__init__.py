@@ -1,0 +1,1 @@
+"""A bundle's report, one module for each of its parts."""

@@ -1,0 +1,1 @@
+"""TFLite files: the float graph quantised, edited and probed."""
