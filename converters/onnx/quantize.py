@@ -180,6 +180,7 @@ def int8(
     if pixels is not None and _exact_zero_level(pixels) is not None and scheme == "u8s8":
         _take_pixels_as_they_are(quantized, pixels)
     _shape_zero_points(quantized)
+    _unshare_constants(quantized)
     correct_biases(graph, quantized, means)
     return quantized.to_bytes()
 
@@ -343,6 +344,28 @@ def _shape_zero_points(graph: OnnxGraph) -> None:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear") and len(node.input) > 2:
             scale, zero = (graph.constants[t] for t in node.input[1:3])
             graph.constants[node.input[2]] = zero.reshape(scale.shape)
+
+
+def _unshare_constants(graph: OnnxGraph) -> None:
+    """Give each reader of a quantised constant one of its own; they are scalars, such as 1/6.
+
+    onnxruntime splits the DequantizeLinear by itself, and with `session.x64quantprecision`, which
+    renames the constant for each, then fails to load the model.
+    """
+    for node in list(graph.nodes):
+        if node.op_type != "DequantizeLinear" or node.input[0] not in graph.constants:
+            continue
+        for user in graph.users(node.output[0])[1:]:
+            name = graph.fresh(f"{node.output[0]}/{user.name}")
+            level, step, zero = (
+                graph.add_constant(f"{tensor}/{user.name}", graph.constants[tensor])
+                for tensor in node.input
+            )
+            own = graph.add_node(node.op_type, [level, step, zero], name, name)
+            own.attribute.extend(node.attribute)
+            for index, tensor in enumerate(user.input):
+                if tensor == node.output[0]:
+                    user.input[index] = name
 
 
 def _require_nodes(graph: OnnxGraph, names: frozenset[str]) -> None:

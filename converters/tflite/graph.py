@@ -81,7 +81,8 @@ class TfliteGraph:
         self._graph: Any = self._model.subgraphs[0]
 
     def to_bytes(self) -> bytes:
-        """The model as a file's content."""
+        """The model as a file's content, without data that nothing refers to."""
+        self._drop_dead_buffers()
         builder = _AlignedBuilder(1 << 20)
         builder.Finish(self._model.Pack(builder), _FILE_IDENTIFIER)
         return bytes(builder.Output())
@@ -327,6 +328,15 @@ class TfliteGraph:
         tensor.buffer = len(self._model.buffers) - 1
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
+
+    def _drop_dead_buffers(self) -> None:
+        """Quantisers leave the float weights in the file, beside those that took their place."""
+        named = [*self._graph.tensors, *(self._model.metadata or [])]
+        used = sorted({0, *(entry.buffer for entry in named)})  # buffer 0 is "no data", always
+        place = {old: new for new, old in enumerate(used)}
+        self._model.buffers = [self._model.buffers[old] for old in used]
+        for entry in named:
+            entry.buffer = place[entry.buffer]
 
     def _drop_dead_operators(self) -> None:
         live, kept = set(self._graph.outputs), []

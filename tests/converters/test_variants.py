@@ -126,6 +126,17 @@ def test_weights_are_aligned_as_the_schema_asks(ingredients):
             assert start % 16 == 0
 
 
+@pytest.mark.parametrize("precision", ["float16", "dynamic", "int8", "int16x8"])
+def test_nothing_is_in_the_file_that_nobody_reads(ingredients, precision: str):
+    from ai_edge_litert import schema_py_generated as schema
+
+    recipe = next(r for r in RECIPES if r.name == f"tflite-{precision}")
+    model = schema.ModelT.InitFromPackedBuf(recipe.file(ingredients[3]), 0)
+    read = {t.buffer for t in model.subgraphs[0].tensors} | {m.buffer for m in model.metadata}
+    assert {i for i, b in enumerate(model.buffers) if b.data is not None} <= read
+    assert model.buffers[0].data is None  # by the schema, what has no data
+
+
 def test_the_onnx_file_is_valid_with_a_free_batch(ingredients):
     import onnx
 
