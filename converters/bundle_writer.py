@@ -143,7 +143,7 @@ def write_bundle(
             provenance=_provenance(subject, command),
         )
         report = folder / "report.html"
-        report.write_text(render_report(manifest, outcomes, subject), encoding="utf-8")
+        report.write_text(render_report(manifest, outcomes, subject, c_source), encoding="utf-8")
         manifest = manifest.model_copy(update={"report": _entry(folder, report)})
         data = manifest.model_dump_json(indent=1).encode()
         (folder / MANIFEST_NAME).write_bytes(data)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from converters.outcome import Outcome
+from converters.outcome import CSource, Outcome
 from converters.report.confusion import confusions
 from converters.report.figures import tradeoff_figures
 from converters.report.flips import flips
@@ -26,10 +26,15 @@ from edge_runtime.intervals import wilson_interval
 from edge_runtime.manifest import Manifest
 from edge_runtime.page import render_page
 
-TEMPLATE = Path(__file__).parent / "templates" / "page.html.j2"
+TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 
 
-def render_report(manifest: Manifest, outcomes: Sequence[Outcome], subject: Subject) -> str:
+def render_report(
+    manifest: Manifest,
+    outcomes: Sequence[Outcome],
+    subject: Subject,
+    c_source: CSource | None = None,
+) -> str:
     """The page's text."""
     labels, truths = subject.record.labels, subject.held_out.labels
     reference, samples = subject.reference, len(subject.held_out.inputs)
@@ -48,6 +53,7 @@ def render_report(manifest: Manifest, outcomes: Sequence[Outcome], subject: Subj
         reference_interval=interval(*wilson_interval(right, samples)),
         verdict=judge(outcomes, samples, held_out),
         warnings=tuple(subject.warnings()),
+        c_source=c_source,
         figures=figures_table(outcomes, right / samples),
         recall=recall_table(outcomes, labels, truths, reference),
         matrix=matrix_tables(manifest),

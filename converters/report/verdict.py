@@ -191,7 +191,10 @@ def _facts(outcome: Outcome, samples: int) -> str:
         return ""
     changed = samples - round(outcome.proof.parity.top1_agreement * samples)
     latency = words.milliseconds(outcome.proof.latency_ms)
-    return f"{words.size(outcome.bytes)}, {latency}, {changed} of {samples} answers changed"
+    said = f"{words.size(outcome.bytes)}, {latency}, {changed} of {samples} answers changed"
+    if outcome.recipe.calibrated:
+        said += f"; ranges: {outcome.plan.calibration}"
+    return said
 
 
 def _reasons(outcome: Outcome) -> Iterator[str]:

@@ -17,7 +17,7 @@ import pytest
 
 from converters.export_head import EXPORTED
 from converters.gates import gates
-from converters.outcome import Outcome
+from converters.outcome import CSource, Outcome
 from converters.prove import Proof
 from converters.report.answers import NO_ANSWER, first_labels, kind_of
 from converters.report.confusion import MAX_PAIRS, confusions
@@ -737,3 +737,17 @@ def test_text_on_the_fullest_colour_can_be_read(theme, shade):
     colour = np.array(value(shade).split(), float)
     lights = [brightness(hexadecimal("ink")), brightness(card * (1 - most) + colour * most)]
     assert (max(lights) + 0.05) / (min(lights) + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        pytest.param(CSource((Path("c/model.h"),)), ">made<", id="made"),
+        pytest.param(CSource((), "GELU at layer act has no kernel."), "has no kernel", id="not"),
+    ],
+)
+def test_the_c_source_has_its_line(source: CSource, said: str):
+    manifest, made, subject = realistic(samples=40, side=8)
+    page = render_report(manifest, made, subject, source)
+    assert "as C++ source" in page and said in page
+    assert "as C++ source" not in render_report(manifest, made, subject)
