@@ -10,7 +10,7 @@ import numpy as np
 
 from converters.flatbuffer import InputAffine, TfliteGraph
 from converters.float_graphs import INPUT_NAME, OUTPUT_NAME, quiet_converters
-from converters.histogram import Histogram
+from converters.histogram import Histogram, Range
 from converters.probe import TensorProbe
 from converters.quantisation_plan import QuantisationPlan
 from edge_runtime.engines.base import threads_or_all
@@ -112,10 +112,13 @@ class Calibration:
         """
         graph = TfliteGraph(self.tflite)
         head = {graph.name(i) for n in graph.nodes() if n.code in _HEADS for i in n.inputs}
+        choose: dict[str, Callable[[Histogram], Range]] = {
+            "percentile": lambda h: h.percentile(plan.percentile),
+            "entropy": Histogram.entropy,
+            "mse": Histogram.least_error,
+        }
         chosen = {
-            name: h.entropy() if plan.method == "entropy" else h.percentile(plan.percentile)
-            for name, h in self._histograms.items()
-            if name not in head
+            name: choose[plan.method](h) for name, h in self._histograms.items() if name not in head
         }
         return {name: (found.low, found.high) for name, found in chosen.items()}
 
