@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,7 @@ from converters.flatbuffer import InputAffine, TfliteGraph
 from converters.float_graphs import INPUT_NAME, OUTPUT_NAME, quiet_converters
 from converters.histogram import Histogram, Range
 from converters.probe import TensorProbe
-from converters.quantisation_plan import QuantisationPlan
+from converters.quantisation_plan import CalibrationMethod, QuantisationPlan
 from edge_runtime.engines.base import threads_or_all
 
 _SIGNATURE = "serving_default"
@@ -37,6 +37,7 @@ class Calibration:
 
     tflite: bytes
     pixels: np.ndarray
+    _found: dict[tuple[str, float, int], Ranges] = field(default_factory=dict)
 
     @cached_property
     def _cut(self) -> tuple[InputAffine, bytes]:
@@ -61,11 +62,16 @@ class Calibration:
 
     def ranges(self, plan: QuantisationPlan) -> Ranges:
         """Smallest and largest value that each activation is to hold, by tensor name."""
-        whole = self._min_max(plan.pictures)
+        extremes = ("minmax", 0.0, plan.pictures)
+        if extremes not in self._found:
+            self._found[extremes] = self._min_max(plan.pictures)
+        whole = self._found[extremes]
         if plan.method == "minmax":
             return whole
-        clipped = self._clipped(plan)
-        return {name: clipped.get(name, both) for name, both in whole.items()}
+        clipped = (plan.method, plan.percentile, 0)
+        if clipped not in self._found:
+            self._found[clipped] = self._clipped(plan.method, plan.percentile)
+        return {name: self._found[clipped].get(name, both) for name, both in whole.items()}
 
     def _min_max(self, pictures: int) -> Ranges:
         """Over all pictures, inside the runtime.
@@ -104,21 +110,24 @@ class Calibration:
         self._watch(collect, _activations)
         return histograms
 
-    def _clipped(self, plan: QuantisationPlan) -> Ranges:
+    def _clipped(self, method: CalibrationMethod, percentile: float) -> Ranges:
         """Ranges that leave outliers out; the head's own inputs are spared.
 
-        What feeds a softmax has its outliers where the model is most certain: clipped, every
-        certain answer becomes a doubtful one.
+        What feeds the last softmax has its outliers where the model is most certain: clipped, every
+        certain answer becomes a doubtful one. A swish's sigmoid is no head.
         """
         graph = TfliteGraph(self.tflite)
-        head = {graph.name(i) for n in graph.nodes() if n.code in _HEADS for i in n.inputs}
+        nodes = graph.nodes()
+        weighted = [number for number, node in enumerate(nodes) if node.code in _WEIGHTED]
+        behind = nodes[max(weighted, default=-1) + 1 :]
+        head = {graph.name(i) for n in behind if n.code in _HEADS for i in n.inputs}
         choose: dict[str, Callable[[Histogram], Range]] = {
-            "percentile": lambda h: h.percentile(plan.percentile),
+            "percentile": lambda h: h.percentile(percentile),
             "entropy": Histogram.entropy,
             "mse": Histogram.least_error,
         }
         chosen = {
-            name: choose[plan.method](h) for name, h in self._histograms.items() if name not in head
+            name: choose[method](h) for name, h in self._histograms.items() if name not in head
         }
         return {name: (found.low, found.high) for name, found in chosen.items()}
 
