@@ -141,7 +141,8 @@ class Repair:
     """Everything that was tried, in order, and what is shipped of it.
 
     Attributes:
-        mended: the first attempt that keeps the gate; `None` when none does.
+        mended: the attempt that is shipped: it keeps the gate and keeps the fewest parts; `None`
+            when none does.
     """
 
     attempts: tuple[Attempt, ...]

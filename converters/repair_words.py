@@ -19,9 +19,8 @@ def why_not_mended(steps: Sequence[RepairStep]) -> str:
     whole = next((step for step in steps if not step.missed), None)
     if whole is not None:
         return (
-            f"{text} Rounding is all that is wrong: “{whole.what}” keeps the gate, but is no "
-            "quantised file any more. The noise is spread over too many layers to keep: take a "
-            "precision with more bits, such as float16 or int16x8, or train with noise in mind."
+            f"{text} Rounding is all that is wrong: “{whole.what}” keeps the gate, but that is no "
+            "quantised file any more. Too many parts share the noise: ship another precision."
         )
     return text
 
