@@ -176,7 +176,8 @@ def repair(
             return Repair(tuple(attempts), attempt, names)
     base = min(attempts, key=lambda a: a.rehearsal)
     kept_as = keep_as if bench.recipe.name == "tflite-int8" else "float32"
-    ladder = _Ladder(bench, replace(base.plan, keep_as=kept_as), parts)
+    calibrated = f" ({base.what})" if base is not first else ""
+    ladder = _Ladder(bench, replace(base.plan, keep_as=kept_as), parts, calibrated)
     mended = ladder.climb(attempts)
     return Repair(tuple(attempts), mended, names)
 
@@ -217,11 +218,13 @@ class _Ladder:
     Attributes:
         plan: the best calibration, and what parts are kept as.
         parts: in the order of execution.
+        calibrated: how, in words.
     """
 
     bench: Workbench
     plan: QuantisationPlan
     parts: list[Region]
+    calibrated: str
 
     def climb(self, attempts: list[Attempt]) -> Attempt | None:
         """The attempt with the fewest parts kept that keeps the gate; all that is tried is noted.
@@ -258,7 +261,8 @@ class _Ladder:
         if not numbers:
             return None
         keep = frozenset[str]().union(*(self.parts[n].keys for n in numbers))
-        what = f"keep {len(numbers)} of {len(self.parts)} parts in {self.plan.keep_as}"
+        share = f"{len(numbers)} of {len(self.parts)}"
+        what = f"keep {share} parts in {self.plan.keep_as}{self.calibrated}"
         found = list(_tried(self.bench, iter([(replace(self.plan, keep=keep), what)])))
         attempts += found
         return found[0] if found and found[0].passed else None
