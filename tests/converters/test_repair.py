@@ -129,12 +129,15 @@ def test_with_everything_kept_nothing_is_rounded(subject, ingredients, tmp_path:
 
 @pytest.mark.parametrize("name", ["tflite-int8", "onnx-int8"])
 def test_harm_is_what_a_part_does_alone(subject, ingredients, tmp_path: Path, name: str):
-    """The skewed layer does most of it, and together the parts do about what all of them do."""
+    """The skewed tensor does most of it, and together the parts do about what all of them do.
+
+    ONNX keeps a dense layer's result wide, so that it is rounded where the next layer reads it.
+    """
     table = bench(BY_NAME[name], subject, ingredients, tmp_path)
     parts = table.regions()
     harm = table.harm(QuantisationPlan(), parts)
     worst = max(range(len(parts)), key=harm.__getitem__)
-    assert "dense" in parts[worst].layer
+    assert "dense" in parts[worst].layer or parts[worst].layer == "probabilities"
     together = table.attempt(QuantisationPlan(), "as it comes").rehearsal
     assert 0.3 * together < sum(harm) < 3 * together
 
