@@ -53,16 +53,7 @@ def blame_tflite(reference: bytes, variant: bytes, pictures: np.ndarray) -> list
         pictures: uint8, (samples, H, W, 3).
     """
     exact, made = TfliteGraph(reference), TfliteGraph(variant)
-    layers = [
-        Layer(
-            key=exact.name(n.outputs[0]),
-            output=exact.name(n.outputs[0]),
-            operator=n.code,
-            inputs=tuple(exact.name(i) for i in n.inputs if i >= 0),
-        )
-        for n in exact.nodes()
-        if exact.dtype(n.outputs[0]) == "FLOAT32"
-    ]
+    layers = tflite_layers(exact)
     wanted = {layer.output for layer in layers}
     ours = {i: exact.name(i) for n in exact.nodes() for i in n.outputs if exact.name(i) in wanted}
     theirs = {i: made.name(i) for n in made.nodes() for i in n.outputs if made.name(i) in wanted}
@@ -75,6 +66,20 @@ def blame_tflite(reference: bytes, variant: bytes, pictures: np.ndarray) -> list
         }
 
     return _rank(layers, pictures, pair)
+
+
+def tflite_layers(graph: TfliteGraph) -> list[Layer]:
+    """Every operator of a float graph that makes numbers, in order."""
+    return [
+        Layer(
+            key=graph.name(n.outputs[0]),
+            output=graph.name(n.outputs[0]),
+            operator=n.code,
+            inputs=tuple(graph.name(i) for i in n.inputs if i >= 0),
+        )
+        for n in graph.nodes()
+        if graph.dtype(n.outputs[0]) == "FLOAT32"
+    ]
 
 
 def blame_onnx(reference: bytes, variant: bytes, pictures: np.ndarray) -> list[Blame]:

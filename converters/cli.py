@@ -23,6 +23,7 @@ class CalibrationChoice(str, Enum):
     minmax = "minmax"
     percentile = "percentile"
     entropy = "entropy"
+    mse = "mse"
 
 
 def mount(app: typer.Typer) -> None:
@@ -82,8 +83,8 @@ def convert_command(
     calibrate_by: Annotated[
         CalibrationChoice,
         typer.Option(
-            help="How int8 finds the range of an activation; auto: minmax or percentile, whichever "
-            "comes nearest to the trained model on those pictures."
+            help="How int8 finds the range of an activation; auto: minmax, percentile or mse, "
+            "whichever comes nearest to the trained model on those pictures."
         ),
     ] = CalibrationChoice.auto,
     seed: Annotated[int, typer.Option(min=0, help="Chooses which, when there are more.")] = 0,
@@ -159,19 +160,7 @@ def _print_details(outcome: Outcome) -> None:
     for doubt in outcome.unsure:
         typer.echo(f"{outcome.name}: cannot tell: {doubt}")
     if outcome.repair:
-        typer.echo(
-            f"{outcome.name}, how it was mended:"
-            if outcome.repaired
-            else f"{outcome.name}, what was tried; nothing mends it:"
-        )
-        for step in outcome.repair:
-            mark = "->" if step.chosen else "  "
-            # Intervals are said of the outcome already.
-            missed = [problem.partition(" (")[0] for problem in step.missed]
-            state = "; ".join(missed) or "keeps its gate"
-            typer.echo(
-                f" {mark} {step.what}: {step.bytes / 1e6:.2f} MB, {step.latency_ms:.2f} ms, {state}"
-            )
+        _print_repair(outcome)
     if outcome.noise:
         typer.echo(f"{outcome.name}, noisiest layers (signal to noise, own noise):")
         for layer in outcome.noise[:_NOISIEST]:
@@ -179,6 +168,55 @@ def _print_details(outcome: Outcome) -> None:
                 f"    {_decibels(layer.sqnr_db)} {_decibels(layer.own_db)}  "
                 f"{layer.layer} ({layer.operator})"
             )
+
+
+def _print_repair(outcome: Outcome) -> None:
+    """Every attempt, with its gain and its cost against the first."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from converters.repair_words import why_not_mended
+
+    first = outcome.repair[0]
+    story = "how it was mended" if outcome.repaired else "what was tried"
+    table = Table(
+        title=f"{outcome.name}, {story} (changes are against the first attempt)",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("attempt", overflow="fold", min_width=24)
+    for column in ("same", "gain", "KL", "MB", "cost", "ms", "cost"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("gate", no_wrap=True)
+    for step in outcome.repair:
+        changes = ["", "", ""]
+        if step is not first:
+            gain = step.parity.top1_agreement - first.parity.top1_agreement
+            changes = [
+                f"{100 * gain:+.1f}",
+                f"{step.bytes / first.bytes - 1:+.0%}",
+                f"{step.latency_ms / first.latency_ms - 1:+.0%}" if first.latency_ms else "",
+            ]
+        divergence = step.parity.kl_divergence
+        state = "[bold green]shipped[/]" if step.chosen else "missed" if step.missed else "kept"
+        table.add_row(
+            step.what,
+            f"{step.parity.top1_agreement:.1%}",
+            changes[0],
+            "NaN" if divergence is None else f"{divergence:.1e}",
+            f"{step.bytes / 1e6:.2f}",
+            changes[1],
+            f"{step.latency_ms:.2f}",
+            changes[2],
+            state,
+        )
+    Console().print(table)
+    if outcome.repaired and outcome.repaired.kept:
+        typer.echo(f"{outcome.name}, kept: {', '.join(outcome.repaired.kept)}")
+    elif not outcome.repaired:
+        typer.echo(f"{outcome.name}: {why_not_mended(outcome.repair)}")
 
 
 def _decibels(value: float | None) -> str:

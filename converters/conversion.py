@@ -16,7 +16,7 @@ from converters.errors import ConversionError
 from converters.outcome import Conversion, CSource, Outcome
 from converters.prove import Proof, prove
 from converters.quantisation_plan import QuantisationPlan
-from converters.rehearsal import Rehearsal, make_best
+from converters.rehearsal import make_best
 from converters.repair import Attempt, Workbench, repair
 from converters.subject import Subject, prepare
 from converters.variants import C_SOURCE, C_SOURCE_OF, Choice, Ingredients, Recipe, choose
@@ -26,7 +26,7 @@ from edge_runtime.manifest import LayerNoise
 from edge_runtime.progress import progress_bars, status_line
 from edge_runtime.target import target_of
 
-CalibrateBy = Literal["auto", "minmax", "percentile", "entropy"]
+CalibrateBy = Literal["auto", "minmax", "percentile", "entropy", "mse"]
 # Repair may calibrate on more pictures than the first attempt did.
 REPAIR_CALIBRATION = 1000
 
@@ -216,8 +216,8 @@ class _Maker:
         plan = self.options.plan()
         if self.options.calibrate_by != "auto":
             return plan, recipe.make(self.ingredients, plan)
-        rehearsal = Rehearsal(*self.subject.rehearsal)
-        return make_best(recipe, self.ingredients, plan, rehearsal, self._file(recipe))
+        rehearsal, file = self.subject.rehearsal, self._file(recipe)
+        return make_best(recipe, self.ingredients, plan, rehearsal, file)
 
     def _waited(self, started: _Started | Exception) -> Attempt | Exception:
         if isinstance(started, Exception):

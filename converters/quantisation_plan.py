@@ -7,7 +7,7 @@ from typing import Literal
 
 from edge_runtime.target import OnnxScheme
 
-CalibrationMethod = Literal["minmax", "percentile", "entropy"]
+CalibrationMethod = Literal["minmax", "percentile", "entropy", "mse"]
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class QuantisationPlan:
 
     Attributes:
         method: how the range of an activation is found from calibration pictures: its smallest and
-            largest value, the middle `percentile` of its values, or the range that changes the
-            distribution least (entropy).
+            largest value, the middle `percentile` of its values, the range that changes the
+            distribution least (entropy), or the one that changes the values least (mse).
         percentile: per cent of an activation's values that its range holds.
         pictures: at most so many calibration pictures; 0 means all there are.
         keep: outputs of the layers that stay in higher precision, by tensor name (TFLite) or node
@@ -40,4 +40,8 @@ class QuantisationPlan:
         """How ranges are found, in words."""
         if self.method == "percentile":
             return f"middle {self.percentile:g} % of values"
-        return {"minmax": "smallest and largest value", "entropy": "least entropy"}[self.method]
+        return {
+            "minmax": "smallest and largest value",
+            "entropy": "least entropy",
+            "mse": "least squared error",
+        }[self.method]

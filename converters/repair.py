@@ -1,31 +1,30 @@
-"""Mending a variant that misses its gate: first its calibration, then its worst layers."""
+"""Mending a variant that misses its gate: first its calibration, then its most harmful parts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from converters.blame import Blame, blame_onnx, blame_tflite
+from converters.blame import Blame, blame_onnx, blame_tflite, tflite_layers
 from converters.errors import ConversionError
-from converters.prove import Proof, answers, prove
+from converters.onnx.probe import OnnxProbe
+from converters.prove import Proof, prove
 from converters.quantisation_plan import QuantisationPlan
+from converters.regions import Region, regions
 from converters.subject import Subject
+from converters.tflite.graph import TfliteGraph
 from converters.variants import Ingredients, Recipe
 from edge_runtime.errors import EngineError, TensorError
 from edge_runtime.files import write_bytes
 from edge_runtime.manifest import RepairStep
-from edge_runtime.parity import compare
 
 BLAME_PICTURES = 16
 PERCENTILES = (99.999, 99.99, 99.9)
-# A file with more of its layers in float than this is no quantised file any more.
+# A file with a larger share of its parts in float than this is no quantised file any more.
 MOST_KEPT = 0.6
-_CALIBRATED = ("int8", "int16x8")
-# Move numbers without computing any: to keep one of these in float mends nothing.
-_PASSIVE = {"cast", "flatten", "reshape", "squeeze", "transpose", "unsqueeze"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,12 +92,37 @@ class Workbench:
 
     def rehearsed(self, attempt: Attempt) -> Attempt:
         """The same with its divergence on calibration pictures."""
-        path = self.folder / f"attempt.{self.recipe.format}"
-        write_bytes(path, attempt.file)
-        pictures, reference = self.subject.rehearsal
-        _, _, given = answers(self.recipe, path, pictures, lambda _: None)
-        divergence = compare(reference, given).kl_divergence
-        return replace(attempt, rehearsal=math.inf if divergence is None else divergence)
+        return replace(attempt, rehearsal=self._divergence(attempt.graph))
+
+    def harm(self, plan: QuantisationPlan, parts: list[Region]) -> list[float]:
+        """What each part does to the answers when all others are in float.
+
+        Returns:
+            the mean Kullback-Leibler divergence from the trained model on calibration pictures.
+        """
+        whole = frozenset[str]().union(*(part.keys for part in parts))
+        found = []
+        for number, part in enumerate(parts, 1):
+            self.say(f"what rounding {part.layer} alone does ({number} of {len(parts)})")
+            try:
+                others = replace(plan, keep=whole - part.keys, keep_as="float32")
+                graph = self.recipe.make(self.ingredients, others)
+                found.append(self._divergence(graph))
+            except (ConversionError, EngineError, TensorError):
+                found.append(math.inf)
+        return found
+
+    def regions(self) -> list[Region]:
+        """What can be kept in higher precision, in the order of execution."""
+        graph = self.ingredients.graph(self.recipe)
+        if self.recipe.format == "tflite":
+            return regions(tflite_layers(TfliteGraph(graph)))
+        return regions(OnnxProbe(graph).layers())
+
+    def _divergence(self, graph: bytes) -> float:
+        path = self.folder / f"rehearsal.{self.recipe.format}"
+        write_bytes(path, graph)
+        return self.subject.rehearsal.divergence(self.recipe, path)
 
     def blame(self, graph: bytes) -> list[Blame]:
         """The layers of a made graph, the noisiest first."""
@@ -112,7 +136,8 @@ class Repair:
     """Everything that was tried, in order, and what is shipped of it.
 
     Attributes:
-        mended: the first attempt that keeps the gate; `None` when none does.
+        mended: the attempt that is shipped: it keeps the gate and keeps the fewest parts; `None`
+            when none does.
     """
 
     attempts: tuple[Attempt, ...]
@@ -129,35 +154,27 @@ def repair(
 ) -> Repair:
     """Try plans until one keeps the gate.
 
-    Calibration costs nothing on the device, so it comes first; then layers are kept in higher
-    precision, twice as many each time, and the fewest that do are looked for. Which plan is better
-    is judged on calibration pictures: choosing on the held-out ones would be choosing by luck.
+    Calibration costs nothing on the device, so it comes first; then the parts that do most harm are
+    kept in higher precision, and the fewest that do are looked for. What is better is judged on
+    calibration pictures: choosing on the held-out ones would be choosing by luck.
 
     Args:
         first: the attempt that misses its gate.
-        keep_as: what layers are kept as; int16 leaves a TFLite file integers from end to end.
+        keep_as: what parts are kept as; int16 leaves a TFLite file integers from end to end.
     """
     first = bench.rehearsed(first)
-    attempts, names = [first], {b.key: b.layer for b in _computing(bench, first)}
-    tries = _tried(bench, _calibrations(bench, first.plan))
-    for attempt in tries:
+    attempts, parts = [first], bench.regions()
+    names = {key: part.layer for part in parts for key in part.keys}
+    for attempt in _tried(bench, _calibrations(bench, first.plan)):
         attempts.append(attempt)
         if attempt.passed:
             return Repair(tuple(attempts), attempt, names)
     base = min(attempts, key=lambda a: a.rehearsal)
-    rankings = _rankings(_computing(bench, base))
-    too_few = 0
-    for count in _counts(len(names)):
-        kept = list(_tried(bench, _layer_plans(bench, base, rankings, count, keep_as)))
-        attempts += kept
-        passing = [a for a in kept if a.passed]
-        if passing:
-            mended = min(passing, key=lambda a: a.rehearsal)
-            ranking = next(r for r in rankings.values() if mended.plan.keep == set(r[:count]))
-            fewest = _fewest(bench, mended, ranking, too_few, attempts)
-            return Repair(tuple(attempts), fewest, names)
-        too_few = count
-    return Repair(tuple(attempts), None, names)
+    kept_as = keep_as if bench.recipe.name == "tflite-int8" else "float32"
+    calibrated = f" ({base.what})" if base is not first else ""
+    ladder = _Ladder(bench, replace(base.plan, keep_as=kept_as), parts, calibrated)
+    mended = ladder.climb(attempts)
+    return Repair(tuple(attempts), mended, names)
 
 
 Plans = Iterator[tuple[QuantisationPlan, str]]
@@ -172,69 +189,75 @@ def _tried(bench: Workbench, plans: Plans) -> Iterator[Attempt]:
 
 
 def _calibrations(bench: Workbench, plan: QuantisationPlan) -> Plans:
-    if bench.recipe.precision not in _CALIBRATED:
+    if not bench.recipe.calibrated:
         return
     pictures = len(bench.ingredients.pixels)
     if 0 < plan.pictures < pictures:
         plan = replace(plan, pictures=0)
         yield plan, f"calibrate on {pictures} pictures"
+    yield replace(plan, method="mse"), "calibrate by least squared error"
     for percentile in PERCENTILES:
         what = f"calibrate by the middle {percentile:g} % of values"
         yield replace(plan, method="percentile", percentile=percentile), what
     yield replace(plan, method="entropy"), "calibrate by least entropy"
 
 
-def _counts(layers: int) -> Iterator[int]:
-    """1, 2, 4, ... and at last as many as may be kept."""
-    most, count = int(layers * MOST_KEPT), 1
-    while count < most:
-        yield count
-        count *= 2
-    if most:
-        yield most
+@dataclass(frozen=True, eq=False)
+class _Ladder:
+    """Keeps parts in higher precision, those first that do most harm.
 
+    Harm is measured and not guessed from the noise of a layer: of the noise of an early layer much
+    is averaged away behind it, that of the last one is the answer's. Harms add up: their sum is
+    what all of them do together, as long as it is small.
 
-def _rankings(layers: Sequence[Blame]) -> dict[str, list[str]]:
-    """Two guesses at which layers matter: those that add most noise, and the first ones.
-
-    A layer near the input is small, and its noise is fed to everything behind it.
+    Attributes:
+        plan: the best calibration, and what parts are kept as.
+        parts: in the order of execution.
+        calibrated: how, in words.
     """
-    return {
-        "noisiest": [b.key for b in sorted(layers, key=lambda b: -b.own)],
-        "first": [b.key for b in sorted(layers, key=lambda b: b.position)],
-    }
 
+    bench: Workbench
+    plan: QuantisationPlan
+    parts: list[Region]
+    calibrated: str
 
-def _layer_plans(
-    bench: Workbench,
-    base: Attempt,
-    rankings: Mapping[str, list[str]],
-    count: int,
-    keep_as: Literal["float32", "int16"],
-) -> Plans:
-    kept_as = keep_as if bench.recipe.name == "tflite-int8" else "float32"
-    for why, ranking in rankings.items():
-        plan = replace(base.plan, keep=frozenset(ranking[:count]), keep_as=kept_as)
-        yield plan, f"keep the {why} {count} of {len(ranking)} layers in {kept_as}"
+    def climb(self, attempts: list[Attempt]) -> Attempt | None:
+        """The attempt with the fewest parts kept that keeps the gate; all that is tried is noted.
 
+        One part is kept, then two, four, and so on up to as many as may be; then the fewest that do
+        are looked for between the last two numbers.
 
-def _fewest(
-    bench: Workbench, mended: Attempt, ranking: list[str], too_few: int, attempts: list[Attempt]
-) -> Attempt:
-    """Fewer of the same ranking, half of what may be too many less each time."""
-    enough = len(mended.plan.keep)
-    while enough - too_few > 1:
-        middle = (enough + too_few) // 2
-        plan = replace(mended.plan, keep=frozenset(ranking[:middle]))
-        what = f"keep only {middle} of them in {plan.keep_as}"
-        found = list(_tried(bench, iter([(plan, what)])))
+        Returns:
+            `None` when as many parts as may be kept do not do. Everything is kept once then: it
+            shows whether rounding is all that is wrong.
+        """
+        harm = self.bench.harm(self.plan, self.parts)
+        order = sorted(range(len(self.parts)), key=lambda number: -harm[number])
+        most = int(len(order) * MOST_KEPT)
+        enough, too_few, mended = min(1, most), 0, None
+        while enough:
+            mended = self._keep(order[:enough], attempts)
+            if mended or enough == most:
+                break
+            too_few, enough = enough, min(2 * enough, most)
+        if mended is None:
+            self._keep(order, attempts)
+        while mended and enough - too_few > 1:
+            middle = (enough + too_few) // 2
+            found = self._keep(order[:middle], attempts)
+            if found:
+                mended, enough = found, middle
+            else:
+                too_few = middle
+        return mended
+
+    def _keep(self, numbers: list[int], attempts: list[Attempt]) -> Attempt | None:
+        """Keep these parts; the attempt if it keeps the gate."""
+        if not numbers:
+            return None
+        keep = frozenset[str]().union(*(self.parts[n].keys for n in numbers))
+        share = f"{len(numbers)} of {len(self.parts)}"
+        what = f"keep {share} parts in {self.plan.keep_as}{self.calibrated}"
+        found = list(_tried(self.bench, iter([(replace(self.plan, keep=keep), what)])))
         attempts += found
-        if found and found[0].passed:
-            mended, enough = found[0], middle
-        else:
-            too_few = middle
-    return mended
-
-
-def _computing(bench: Workbench, attempt: Attempt) -> list[Blame]:
-    return [b for b in bench.blame(attempt.graph) if b.operator.lower() not in _PASSIVE]
+        return found[0] if found and found[0].passed else None

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from converters.prove import reference_probabilities
+from converters.rehearsal import Rehearsal
 from converters.run_folder import (
     Photographs,
     TrainingRecord,
@@ -46,11 +47,12 @@ class Subject:
     reference: np.ndarray
 
     @cached_property
-    def rehearsal(self) -> tuple[np.ndarray, np.ndarray]:
-        """A few calibration pictures, (pictures, H, W, 3), and the model's own probabilities."""
+    def rehearsal(self) -> Rehearsal:
+        """A few calibration pictures with the model's own probabilities."""
         part = self.calibration.first(REHEARSAL_PICTURES)
         head = self.record.head
-        return part.inputs, reference_probabilities(self.model, head, part, lambda _: None)
+        reference = reference_probabilities(self.model, head, part, lambda _: None)
+        return Rehearsal(part.inputs, reference)
 
     def warnings(self) -> Iterator[str]:
         """What makes this proof worth less, in words."""

@@ -132,7 +132,9 @@ def _onnx_int8(ingredients: Ingredients, plan: QuantisationPlan) -> bytes:
 
 
 def _onnx_means(ingredients: Ingredients, plan: QuantisationPlan) -> Mapping[str, np.ndarray]:
-    return ingredients.onnx_calibration.means if plan.correct_biases else {}
+    if not plan.correct_biases:
+        return {}
+    return ingredients.onnx_calibration.sample(plan.pictures).means
 
 
 RECIPES = (

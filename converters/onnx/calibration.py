@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
 from converters.histogram import Range
 from converters.onnx.graph import OnnxGraph
-from converters.onnx.ranges import chosen, observe, sample
+from converters.onnx.ranges import chosen, sample
 from converters.quantisation_plan import QuantisationPlan
 from converters.sample import Sample
-
-# Enough for means, and for the histograms that percentile and entropy need.
-_SAMPLED_PICTURES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,23 +25,16 @@ class OnnxCalibration:
 
     model: bytes
     pixels: np.ndarray
-    _extremes: dict[int, Mapping[str, Range]] = field(default_factory=dict)
+    _samples: dict[int, Sample] = field(default_factory=dict)
 
     def ranges(self, plan: QuantisationPlan) -> Mapping[str, Range]:
         """The range that each activation is to hold, by tensor name. Raises ConversionError."""
-        graph = OnnxGraph(self.model)
-        if plan.method != "minmax":
-            return chosen(graph, self._sample, plan.method, plan.percentile)
-        if plan.pictures not in self._extremes:
-            pixels = self.pixels[: plan.pictures or None]
-            self._extremes[plan.pictures] = observe(graph, pixels)
-        return self._extremes[plan.pictures]
+        seen = self.sample(plan.pictures)
+        return chosen(OnnxGraph(self.model), seen, plan.method, plan.percentile)
 
-    @property
-    def means(self) -> Mapping[str, np.ndarray]:
-        """Mean of what each weighted layer reads, by tensor name: (channels,)."""
-        return self._sample.means
-
-    @cached_property
-    def _sample(self) -> Sample:
-        return sample(OnnxGraph(self.model), self.pixels[:_SAMPLED_PICTURES])
+    def sample(self, pictures: int = 0) -> Sample:
+        """What all pictures show, or the first so many. Raises ConversionError."""
+        if pictures not in self._samples:
+            pixels = self.pixels[: pictures or None]
+            self._samples[pictures] = sample(OnnxGraph(self.model), pixels)
+        return self._samples[pictures]

@@ -17,7 +17,8 @@ from converters.float_graphs import quiet_converters
 from converters.histogram import Range
 from converters.onnx.bias import correct_biases
 from converters.onnx.graph import NHWC_TO_NCHW, OnnxGraph, PixelScaling
-from converters.onnx.ranges import Method, observe
+from converters.onnx.ranges import observe
+from converters.quantisation_plan import CalibrationMethod
 from edge_runtime.errors import did_you_mean
 
 Scheme = Literal["s8s8", "u8s8", "symmetric"]
@@ -138,7 +139,7 @@ def int8(
     calibration: np.ndarray | Mapping[str, Range],
     *,
     scheme: Scheme = "s8s8",
-    method: Method = "minmax",
+    method: CalibrationMethod = "minmax",
     percentile: float = 99.99,
     keep: frozenset[str] = frozenset(),
     means: Mapping[str, np.ndarray] = MappingProxyType({}),

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-from converters.float_graphs import INPUT_NAME, OUTPUT_NAME, quiet_converters
+from converters.float_graphs import INPUT_NAME, OUTPUT_NAME
 from converters.quantisation_plan import QuantisationPlan
 from converters.sample import Sample
 from converters.tflite.graph import InputAffine, TfliteGraph
 from converters.tflite.probe import TensorProbe
-from edge_runtime.engines.base import threads_or_all
 
-_SIGNATURE = "serving_default"
-# Enough pictures for means and histograms; ranges come from all of them.
-_SAMPLED_PICTURES = 64
 _HEADS = ("SOFTMAX", "LOGISTIC")
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
@@ -37,6 +32,7 @@ class Calibration:
 
     tflite: bytes
     pixels: np.ndarray
+    _samples: dict[int, Sample] = field(default_factory=dict)
 
     @cached_property
     def _cut(self) -> tuple[InputAffine, bytes]:
@@ -55,91 +51,40 @@ class Calibration:
         """The graph from scaled pixels on, float32 in."""
         return self._cut[1]
 
-    def inputs(self, pictures: int = 0) -> Inputs:
-        """Pictures as the core's input; all, or the first so many."""
-        return Inputs(self.pixels[: pictures or None], self.affine)
-
     def ranges(self, plan: QuantisationPlan) -> Ranges:
-        """Smallest and largest value that each activation is to hold, by tensor name."""
-        whole = self._min_max(plan.pictures)
-        if plan.method == "minmax":
-            return whole
-        clipped = self._clipped(plan)
-        return {name: clipped.get(name, both) for name, both in whole.items()}
-
-    def _min_max(self, pictures: int) -> Ranges:
-        """Over all pictures, inside the runtime.
+        """Smallest and largest value that each activation is to hold, by tensor name.
 
         The quantiser's own `calibrate` takes a moving average of each picture's range instead. For
         a tensor of one number, such as the logit of a two-class model, that is the average logit:
         a range of nothing, and an int8 file that answers one class.
-        """
-        from litert_quantizer import calibrator, recipe, recipe_manager
-        from litert_quantizer.utils import qsv_utils
 
-        manager = recipe_manager.RecipeManager()
-        manager.load_quantization_recipe(recipe.static_wi8_ai8())
-        with quiet_converters():
-            observer = calibrator.Calibrator(
-                self.core,
-                num_threads=threads_or_all(0),
-                # The same ranges as with all tensors kept, in an eighth of the time.
-                mode=calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED,
-                qsv_update_func=qsv_utils.min_max_update,
-            )
-            observer.calibrate({_SIGNATURE: self.inputs(pictures)}, manager)
-        return {
-            name: (float(np.min(seen["min"])), float(np.max(seen["max"])))
-            for name, seen in observer.get_model_qsvs().items()
-        }
-
-    def _clipped(self, plan: QuantisationPlan) -> Ranges:
-        """Ranges that leave outliers out; the head's own inputs are spared.
-
-        What feeds a softmax has its outliers where the model is most certain: clipped, every
-        certain answer becomes a doubtful one.
+        What feeds the last softmax is never cut: it has its outliers where the model is most
+        certain, and every certain answer would become a doubtful one. A swish's sigmoid is no head.
         """
         graph = TfliteGraph(self.tflite)
-        head = {graph.name(i) for n in graph.nodes() if n.code in _HEADS for i in n.inputs}
+        nodes = graph.nodes()
+        weighted = [number for number, node in enumerate(nodes) if node.code in _WEIGHTED]
+        behind = nodes[max(weighted, default=-1) + 1 :]
+        head = {graph.name(i) for n in behind if n.code in _HEADS for i in n.inputs}
         chosen = {
-            name: h.entropy() if plan.method == "entropy" else h.percentile(plan.percentile)
-            for name, h in self._sample.histograms.items()
-            if name not in head
+            name: histogram.range("minmax" if name in head else plan.method, plan.percentile)
+            for name, histogram in self.sample(plan.pictures).histograms.items()
         }
         return {name: (found.low, found.high) for name, found in chosen.items()}
 
-    @property
-    def channel_means(self) -> dict[str, np.ndarray]:
-        """Mean of what each weighted layer reads, by tensor name: float64, (channels,)."""
-        return self._sample.means
-
-    @cached_property
-    def _sample(self) -> Sample:
-        """What some of the pictures show, in one pass: to keep all tensors takes its time."""
-        graph = TfliteGraph(self.tflite)
-        read = {graph.name(n.inputs[0]) for n in graph.nodes() if n.code in _WEIGHTED}
-        probe = TensorProbe(self.tflite, {i: graph.name(i) for i in _activations(graph)})
-        sample = Sample(read)
-        for picture in self.pixels[:_SAMPLED_PICTURES]:
-            sample.add(probe.run(picture[np.newaxis]))
-        return sample
+    def sample(self, pictures: int = 0) -> Sample:
+        """What all pictures show, or the first so many."""
+        if pictures not in self._samples:
+            graph = TfliteGraph(self.tflite)
+            read = {graph.name(n.inputs[0]) for n in graph.nodes() if n.code in _WEIGHTED}
+            probe = TensorProbe(self.tflite, {i: graph.name(i) for i in _activations(graph)})
+            seen = Sample(read)
+            for picture in self.pixels[: pictures or None]:
+                seen.add(probe.run(picture[np.newaxis]))
+            self._samples[pictures] = seen
+        return self._samples[pictures]
 
 
 def _activations(graph: TfliteGraph) -> list[int]:
     made = [index for node in graph.nodes() for index in node.outputs]
     return [index for index in made if graph.dtype(index) == "FLOAT32"]
-
-
-class Inputs:
-    """Calibration pictures as the core's float input, one at a time: all would fill memory."""
-
-    def __init__(self, pixels: np.ndarray, affine: InputAffine) -> None:
-        self._pixels, self._affine = pixels, affine
-
-    def __len__(self) -> int:
-        return len(self._pixels)
-
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        scale, offset = np.float32(self._affine.scale), np.float32(self._affine.offset)
-        for picture in self._pixels:
-            yield {INPUT_NAME: picture[np.newaxis].astype(np.float32) * scale + offset}

@@ -124,7 +124,7 @@ def _corrected(
 ) -> bytes:
     if not plan.correct_biases:
         return quantised
-    return correct_biases(exact, quantised, calibration.channel_means)
+    return correct_biases(exact, quantised, calibration.sample(plan.pictures).means)
 
 
 def _dense_granularity() -> Any:

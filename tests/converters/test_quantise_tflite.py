@@ -48,7 +48,9 @@ def test_min_max_ranges_are_those_of_the_activations(calibration: Calibration):
     node = next(n for n in graph.nodes() if n.code == "CONV_2D")
     name = graph.name(node.outputs[0])
     probe = TensorProbe(calibration.core, {node.outputs[0]: name})
-    seen = [probe.run(i["image"])[name] for i in calibration.inputs()]
+    scale, offset = calibration.affine.scale, calibration.affine.offset
+    inputs = calibration.pixels[:, np.newaxis].astype(np.float32) * scale + offset
+    seen = [probe.run(picture.astype(np.float32))[name] for picture in inputs]
     low, high = calibration.ranges(QuantisationPlan())[name]
     assert low == pytest.approx(min(s.min() for s in seen), abs=1e-4)
     assert high == pytest.approx(max(s.max() for s in seen), abs=1e-4)
@@ -105,7 +107,7 @@ def test_bias_correction_takes_back_a_shift():
         assert weights is not None
         graph.set_constant(node.inputs[1], weights + np.float32(0.02))
         moved = graph.to_bytes()
-        mended = correct_biases(exact, moved, calibration.channel_means)
+        mended = correct_biases(exact, moved, calibration.sample().means)
         true = channel_means(exact)[code]
         before = np.abs(channel_means(moved)[code] - true).max()
         assert before > 0.01
@@ -114,7 +116,7 @@ def test_bias_correction_takes_back_a_shift():
 
 
 def test_bias_correction_of_the_same_graph_changes_nothing(calibration: Calibration):
-    again = correct_biases(calibration.tflite, calibration.tflite, calibration.channel_means)
+    again = correct_biases(calibration.tflite, calibration.tflite, calibration.sample().means)
     one, two = TfliteGraph(calibration.tflite), TfliteGraph(again)
     for old, new in zip(one.nodes(), two.nodes(), strict=True):
         for a, b in zip(old.inputs, new.inputs, strict=True):

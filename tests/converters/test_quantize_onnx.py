@@ -14,16 +14,18 @@ from onnx.reference import ReferenceEvaluator
 
 from converters import float_graphs
 from converters.errors import ConversionError
+from converters.histogram import Range
 from converters.keras_quiet import keras
 from converters.onnx import quantize as quantize_onnx
 from converters.onnx.graph import OnnxGraph
 from converters.onnx.quantize import Scheme
-from converters.onnx.ranges import Method, Range, observe
+from converters.onnx.ranges import observe
+from converters.quantisation_plan import CalibrationMethod
 from edge_runtime.images import decode_image
 from edge_runtime.preprocess import Preprocess
 
 SCHEMES = get_args(Scheme)
-METHODS = get_args(Method)
+METHODS = get_args(CalibrationMethod)
 
 
 class Trained:
@@ -261,7 +263,7 @@ def test_an_unknown_node_to_keep_suggests_the_near_one(models):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_says_how_far_it_is_and_is_repeatable(models, method: Method):
+def test_every_method_says_how_far_it_is_and_is_repeatable(models, method: CalibrationMethod):
     trained, steps = models[3], list[int]()
     some = trained.calibration[:30]
     made = quantize_onnx.int8(trained.onnx, some, method=method, advance=steps.append)

@@ -12,9 +12,11 @@ import pytest
 import converters.prove
 import converters.repair
 from converters import ConvertOptions, ParityError, convert
+from converters.cli import print_conversion
 from converters.gates import Gate, gates
 from converters.quantisation_plan import QuantisationPlan
 from converters.repair import MOST_KEPT, Workbench, repair
+from converters.repair_words import why_not_mended
 from converters.subject import Subject, prepare
 from converters.variants import RECIPES, Ingredients, Recipe
 from edge_runtime.bundle import Bundle
@@ -115,6 +117,32 @@ def test_onnx_layers_are_kept_too(
     assert result.mended.passed
 
 
+@pytest.mark.parametrize("name", ["tflite-int8", "onnx-int8"])
+def test_with_everything_kept_nothing_is_rounded(subject, ingredients, tmp_path: Path, name: str):
+    """Else something in the chain rounds where repair cannot reach it."""
+    table = bench(BY_NAME[name], subject, ingredients, tmp_path)
+    keys = frozenset[str]().union(*(part.keys for part in table.regions()))
+    kept = table.attempt(QuantisationPlan(keep=keys), "keep everything")
+    assert kept.proof.parity.top1_agreement == 1.0
+    assert kept.proof.parity.max_abs_error < 1e-5
+
+
+@pytest.mark.parametrize("name", ["tflite-int8", "onnx-int8"])
+def test_harm_is_what_a_part_does_alone(subject, ingredients, tmp_path: Path, name: str):
+    """Together the parts do about what all of them do; in TFLite the skewed one does most of it.
+
+    ONNX keeps a dense layer's result wide, so that the skew harms less there.
+    """
+    table = bench(BY_NAME[name], subject, ingredients, tmp_path)
+    parts = table.regions()
+    harm = table.harm(QuantisationPlan(), parts)
+    if name == "tflite-int8":
+        worst = max(range(len(parts)), key=harm.__getitem__)
+        assert "dense" in parts[worst].layer
+    together = table.attempt(QuantisationPlan(), "as it comes").rehearsal
+    assert 0.3 * together < sum(harm) < 3 * together
+
+
 def test_calibration_comes_before_layers(
     subject, ingredients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -170,7 +198,10 @@ def test_a_mended_variant_is_shipped_with_its_story(skewed: Path, tmp_path: Path
 
 
 def test_what_cannot_be_mended_is_said(
-    trained: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: dict[int, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
     demand(monkeypatch, "float16", -1.0)
     names = ("tflite-float32", "tflite-float16")
@@ -179,6 +210,12 @@ def test_what_cannot_be_mended_is_said(
     with pytest.raises(ParityError, match="tflite-float16: max error") as error:
         result.require()
     assert "--repair" not in str(error.value)  # it was tried
-    assert result.outcomes[1].repair
+    steps = result.outcomes[1].repair
     assert result.outcomes[1].repaired is None
+    said = why_not_mended(steps)
+    assert "Nothing mends it" in said
+    assert any(step.what in said for step in steps)
+    assert "Rounding is all" not in said  # a limit below 0 is missed without any rounding, too
+    print_conversion(result)
+    assert said[:60] in capsys.readouterr().out
     assert [v.name for v in Bundle.open(tmp_path / "a.bundle").variants] == ["tflite-float32"]

@@ -17,7 +17,7 @@ import pytest
 from converters.conversion import ConvertOptions, convert_subject
 from converters.foreign import subject_from_model, taking_pixels
 from converters.keras2 import load_h5
-from converters.rehearsal import Rehearsal, make_best
+from converters.rehearsal import make_best
 from converters.run_folder import Photographs, load_photographs
 from converters.subject import Subject
 from converters.variants import RECIPES, Ingredients
@@ -84,7 +84,7 @@ def ours(made_from: Subject, folder: Path, name: str, scheme: str) -> np.ndarray
     )
     plan = replace(ConvertOptions().plan(), scheme=scheme)
     file = folder / f"{name}-{scheme}.{recipe.format}"
-    _, graph = make_best(recipe, ingredients, plan, Rehearsal(*made_from.rehearsal), file)
+    _, graph = make_best(recipe, ingredients, plan, made_from.rehearsal, file)
     file.write_bytes(recipe.finish(graph, ingredients))
     engine = load_engine(installed_engines(recipe.format)[0], file)
     rows = [engine.infer(picture[np.newaxis]) for picture in made_from.held_out.inputs]
