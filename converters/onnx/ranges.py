@@ -138,6 +138,8 @@ def _session(graph: OnnxGraph, names: list[str]) -> Any:
     options.log_severity_level = 3
     # See `edge_runtime.engines.onnx`: quantised graphs are looked into as well.
     options.add_session_config_entry("session.x64quantprecision", "1")
+    # Between two pictures it is others' turn: histograms, and the proof of the file before.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
