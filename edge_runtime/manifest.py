@@ -161,6 +161,7 @@ class Variant(_Record):
         latency_ms: median time of one inference on the machine that made the bundle.
         engine: the engine and its version that it was proven on; empty in schema 1.
         scheme: how an int8 ONNX file was quantised: `s8s8`, `u8s8` or `symmetric`.
+        calibration: how its activations' ranges were found, in words; empty where it has none.
         noise: layer by layer, the worst first; empty when nobody asked.
         repair: what was tried to mend it, in order; empty when nothing had to be.
     """
@@ -176,6 +177,7 @@ class Variant(_Record):
     latency_ms: float = Field(ge=0)
     engine: str = ""
     scheme: str | None = None
+    calibration: str = ""
     noise: tuple[LayerNoise, ...] = ()
     repair: tuple[RepairStep, ...] = ()
 
