@@ -69,7 +69,7 @@ def engines(
         python, glibc: versions, e.g. (3, 11) and (2, 36); by default, this Python's.
     """
     installed = installed_packages() if packages is None else packages
-    library = _glibc() if glibc is None else glibc
+    library = glibc_version() if glibc is None else glibc
     return tuple(
         _state(name, each, architecture, installed, python, library)
         for name, each in engine_wheels().items()
@@ -146,7 +146,8 @@ def _why_no_wheel(
     return ""
 
 
-def _glibc() -> tuple[int, ...] | None:
+def glibc_version() -> tuple[int, ...] | None:
+    """Version of the C library that this Python runs on; None where it is another one."""
     name, version = platform.libc_ver()
     parts = version.split(".")
     return tuple(map(int, parts)) if name == "glibc" and all(p.isdigit() for p in parts) else None

@@ -61,6 +61,20 @@ class Comparison:
     answers: dict[str, Difference]
     versions: dict[str, str]
 
+    def failures(self) -> list[str]:
+        """What is beyond its limit, in words: any byte before the engine, and its answers."""
+        found = [
+            f"{count} of {self.photographs} photographs differ at {stage}"
+            for stage, count in (("decode", self.decode), ("preprocess", self.preprocess))
+            if count
+        ]
+        for key, difference in self.answers.items():
+            if not difference.within:
+                why = f" ({difference.error})" if difference.error else ""
+                off = f"probabilities off by up to {difference.probability:.2g}"
+                found.append(f"{key}: {difference}, {off}{why}")
+        return found
+
     def as_dict(self) -> dict[str, Any]:
         return {**vars(self), "answers": {key: vars(d) for key, d in self.answers.items()}}
 

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from debian import Impossible, apt_for, run, unpack
@@ -54,7 +54,7 @@ class Environment:
     extras: str = ""
     constraints: str = ""
     debs: tuple[str, ...] = ()
-    packages: tuple[str, ...] = field(default=())
+    packages: tuple[str, ...] = ()
 
     def folder(self, work: Path) -> Path:
         return work / self.name
@@ -188,8 +188,18 @@ def _install(environment: Environment, work: Path) -> None:
             what = f"{REPOSITORY}[{environment.extras}]"
             _uv(environment, target, ["-c", str(constraints), what])
         marker.write_text(key)
-    # Its code is what changes: installed anew each time, in a second.
-    _uv(environment, target, ["--no-deps", "--reinstall-package", "edgeproof", str(REPOSITORY)])
+    code = _key(*(f"{path}{path.stat().st_mtime_ns}" for path in _sources()))
+    marker = environment.folder(work) / ".edgeproof"
+    if not _is_done(marker, code):
+        _uv(environment, target, ["--no-deps", "--reinstall-package", "edgeproof", str(REPOSITORY)])
+        marker.write_text(code)
+
+
+def _sources() -> list[Path]:
+    """The files that edgeproof is installed from."""
+    folders = [REPOSITORY / name for name in ("devices", "edge_runtime", "trainer", "converters")]
+    files = [f for folder in folders for f in folder.rglob("*") if f.suffix in (".py", ".toml")]
+    return sorted([REPOSITORY / "edgeproof.py", REPOSITORY / "pyproject.toml", *files])
 
 
 def _uv(environment: Environment, target: Path, arguments: list[str]) -> None:

@@ -12,7 +12,7 @@ from compare import Comparison
 BEGIN = "<!-- made by scripts/arm/test_arm.py: begin -->"
 END = "<!-- made by scripts/arm/test_arm.py: end -->"
 
-BOARDS = {
+CPUS = {
     "cortex-a53": "Cortex-A53 (Pi 3, Zero 2 W)",
     "cortex-a72": "Cortex-A72 (Pi 4)",
     "cortex-a76": "Cortex-A76 (Pi 5)",
@@ -31,23 +31,33 @@ def write_table(results: Path, page: Path) -> None:
 
 
 def _lines(results: Path) -> Iterator[str]:
-    records = [json.loads(file.read_text()) for file in sorted(results.glob("*.json"))]
     by_environment: dict[str, list[dict[str, Any]]] = {}
-    for record in records:
+    for file in sorted(results.glob("*.json")):
+        record = json.loads(file.read_text())
         by_environment.setdefault(record["environment"], []).append(record)
     for name, group in by_environment.items():
-        cpus = {record["cpu"]: Comparison.from_dict(record["comparison"]) for record in group}
         first = group[0]
         yield f"### `{name}`: {first['machine']}, Python {first['python']}\n"
-        yield from _table(cpus)
-        yield ""
+        compared = {r["cpu"]: Comparison.from_dict(r["answers"]) for r in group if "answers" in r}
+        if compared:
+            yield from _table(compared)
+            yield ""
         for record in group:
-            yield f"- {record['cpu']}, unit tests: {record['tests'].splitlines()[0]}"
+            yield f"- {CPUS[record['cpu']]}: {_other_parts(record)}"
         yield ""
+
+
+def _other_parts(record: Mapping[str, Any]) -> str:
+    parts = []
+    if commands := record.get("commands"):
+        parts.append(f"taken for {commands['board']}, `edgeproof verify` {commands['verify']}, ")
+        parts.append(f"`edgeproof run` answered {commands['video_frames']} frames of a video; ")
+    parts.append(f"unit tests: {record.get('tests', 'not run')}")
+    return "".join(parts) + "."
 
 
 def _table(cpus: Mapping[str, Comparison]) -> Iterator[str]:
-    yield "| stage, engine, variant | " + " | ".join(BOARDS[cpu] for cpu in cpus) + " |"
+    yield "| stage, engine, variant | " + " | ".join(CPUS[cpu] for cpu in cpus) + " |"
     yield "| --- |" + " ---: |" * len(cpus)
     for stage in ("decode", "preprocess"):
         cells = [

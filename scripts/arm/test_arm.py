@@ -1,13 +1,14 @@
 """`make test-arm`: edgeproof on emulated ARM processors, held against x86-64.
 
-    python scripts/arm/test_arm.py [--environment NAME] [--cpu CPU] [--data FOLDER] [--quick]
-                                   [--table docs/arm.md]
+    python scripts/arm/test_arm.py [--environment NAME] [--cpu CPU] [--data FOLDER]
+                                   [--part answers|commands|tests] [--table docs/arm.md]
 
-For each environment and processor: which board edgeproof takes it for, `edgeproof verify`, a video
-from start to end, real photographs from their files to the answers on every engine, and the
-runtime's own fast tests. Exit code 1 when anything differs beyond its limit, 3 when this machine
-cannot run any of it (and says why). What was found is kept in the work folder, and --table writes
-the tables of all that is there.
+For each environment and processor three parts: `answers`, real photographs from their files to
+the answers on every engine; `commands`, which board edgeproof takes it for, `edgeproof verify`, a
+video from start to end; `tests`, the runtime's own fast ones.
+
+Exit code 1 when anything differs beyond its limit, 3 when this machine cannot run any of it (and
+says why). What was found is kept in the work folder; --table writes the tables of all of it.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from compare import Comparison, compare
+from compare import compare
 from debian import Impossible
 from environment import REPOSITORY, Environment, build, environments
 from table import write_table
@@ -35,8 +37,7 @@ TRAINING = (
     *("--resume", "--architecture", "mobilenet_v2", "--alpha", "0.35", "--size", "96"),
     *("--epochs", "10", "--weights"),
 )
-PHOTOGRAPHS = 8
-FRAMES = 10
+PHOTOGRAPHS = 6
 LIMIT_S = 3600
 
 # What a device runs and what needs nothing of the workstation; fast enough for an emulator.
@@ -68,7 +69,9 @@ def main() -> int:
         for environment in _chosen(options):
             python = build(environment, work)
             for cpu in [options.cpu] if options.cpu else environment.cpus:
-                failures += _try(environment, cpu, python, material, work, options.quick)
+                guest = Guest(environment, cpu, python, work)
+                for part in options.part or PARTS:
+                    failures += _try(guest, part, material)
     except Impossible as exc:
         print(f"ARM not tested: {exc}")
         return UNABLE
@@ -88,7 +91,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--data", type=Path, default=os.environ.get("EDGEPROOF_DATA", "../shared/data")
     )
-    parser.add_argument("--quick", action="store_true", help="no unit tests, few photographs")
+    parser.add_argument("--part", action="append", choices=PARTS)
     parser.add_argument("--table", type=Path)
     return parser.parse_args()
 
@@ -141,36 +144,18 @@ def _edgeproof(*arguments: str | Path) -> None:
         raise SystemExit(f"edgeproof {arguments[0]} failed; its message is above.")
 
 
-def _try(
-    environment: Environment,
-    cpu: str,
-    python: Path,
-    material: Material,
-    work: Path,
-    quick: bool,
-) -> list[str]:
-    """Everything on one processor; what differs, in words."""
-    where = f"{environment.name} on {cpu}"
-    guest = Guest(python, cpu)
-    start = time.perf_counter()
-    failures = [f"{where}: {text}" for text in _commands(guest, environment, cpu, material)]
-    photographs = material.photographs[: 3 if quick else None]
-    comparison = _recordings(guest, environment, material.bundle, photographs, work)
-    failures += [f"{where}: {text}" for text in _differences(comparison)]
-    tests = "not run" if quick else _unit_tests(guest, environment, work)
-    if tests.startswith("failed"):
-        failures.append(f"{where}: its unit tests {tests}")
-    _keep(environment, cpu, comparison, tests, failures, work)
-    print(f"{where}: {len(failures)} differences, {time.perf_counter() - start:.0f} s", flush=True)
-    return failures
-
-
 @dataclass(frozen=True)
 class Guest:
-    """One emulated processor."""
+    """One emulated processor of an environment."""
 
-    python: Path
+    environment: Environment
     cpu: str
+    python: Path
+    work: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.environment.name}-{self.cpu}"
 
     def run(self, *arguments: str | Path, cwd: Path | None = None) -> tuple[int, str]:
         """Exit code and all that it says, errors last."""
@@ -188,50 +173,59 @@ class Guest:
         return done.returncode, done.stdout + done.stderr
 
 
-def _commands(
-    guest: Guest, environment: Environment, cpu: str, material: Material
-) -> Sequence[str]:
+def _try(guest: Guest, part: str, material: Material) -> list[str]:
+    """One part on one processor; what differs, in words."""
+    start = time.perf_counter()
+    result, failures = PARTS[part](guest, material)
+    seconds = time.perf_counter() - start
+    _keep(guest, {part: result, f"{part}_failures": failures})
+    print(f"{guest.name}, {part}: {len(failures)} differences, {seconds:.0f} s", flush=True)
+    return [f"{guest.name}: {text}" for text in failures]
+
+
+def _commands(guest: Guest, material: Material) -> tuple[dict[str, str], list[str]]:
     """devices, verify and run, as a user types them."""
     failures = []
     code, said = guest.run("-m", "edgeproof", "devices", "--json")
-    board = json.loads(said)["device"]["model"] if code == 0 else None
-    profile = json.loads(said)["profile"] if code == 0 else None
-    if not profile or not environment.cpus[cpu].startswith(profile):
-        failures.append(f"edgeproof devices says {board} ({profile}): {said[-300:]}")
-    code, said = guest.run("-m", "edgeproof", "verify", material.bundle, "--threads", "1")
+    report = json.loads(said) if code == 0 else {"device": {"model": said}, "profile": None}
+    board, profile = report["device"]["model"], report["profile"]
+    if not profile or not guest.environment.cpus[guest.cpu].startswith(profile):
+        failures.append(f"edgeproof devices says {board} ({profile})")
+    code, verified = guest.run("-m", "edgeproof", "verify", material.bundle, "--threads", "1")
     if code != 0:
-        failures.append(f"edgeproof verify: {said.strip().splitlines()[-1]}")
+        failures.append(f"edgeproof verify: {_last_line(verified)}")
     command = ["-m", "edgeproof", "run", material.bundle, "--source", material.video]
-    code, said = guest.run(*command, "--max-frames", str(FRAMES))
-    if code != 0 or f"{FRAMES} frames" not in said:
-        failures.append(f"edgeproof run on a video: {said.strip().splitlines()[-1]}")
-    return failures
+    ran_code, ran = guest.run(*command)
+    if ran_code != 0 or " frames in " not in ran:
+        failures.append(f"edgeproof run on a video: {_last_line(ran)}")
+    frames = ran.partition(" frames in ")[0].split()
+    result = {"board": board, "verify": "passed" if code == 0 else _last_line(verified)}
+    return {**result, "video_frames": frames[-1] if frames else "0"}, failures
 
 
-def _recordings(
-    guest: Guest, environment: Environment, bundle: Path, photographs: Sequence[Path], work: Path
-) -> Comparison:
-    """The same files on this machine and on the emulated one."""
-    program = Path(__file__).with_name("record.py")
-    here, there = (work / f"{side}-{environment.name}.npz" for side in ("x86", "arm"))
+def _answers(guest: Guest, material: Material) -> tuple[dict[str, Any], list[str]]:
+    """The same photographs on this machine and on the emulated one."""
+    environment, program = guest.environment, Path(__file__).with_name("record.py")
+    here, there = (guest.work / f"{side}-{guest.name}.npz" for side in ("x86", "arm"))
     engines = ",".join(environment.engines)
-    arguments = [str(bundle), str(here), engines, *map(str, photographs)]
-    python = _own_python(environment, work)
+    own = _own_python(environment)
+    arguments = [str(material.bundle), str(here), engines, *map(str, material.photographs)]
     done = subprocess.run(
-        [str(python), str(program), *arguments],
+        [str(own), str(program), *arguments],
         check=False,
         stdout=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )
     if done.returncode != 0:
         raise Impossible(f"{program.name} failed on this machine; its message is above.")
-    code, said = guest.run(program, bundle, there, engines, *photographs)
+    code, said = guest.run(program, material.bundle, there, engines, *material.photographs)
     if code != 0:
-        raise SystemExit(f"{program.name} failed on {guest.cpu}: {said[-2000:]}")
-    return compare(here, there)
+        raise SystemExit(f"{program.name} failed on {guest.name}: {said[-2000:]}")
+    comparison = compare(here, there)
+    return comparison.as_dict(), comparison.failures()
 
 
-def _own_python(environment: Environment, work: Path) -> Path:
+def _own_python(environment: Environment) -> Path:
     """This machine's Python with the same engines; tflite-runtime lives in a peer environment."""
     if "tflite-runtime" not in environment.engines:
         return Path(sys.executable)
@@ -242,58 +236,41 @@ def _own_python(environment: Environment, work: Path) -> Path:
     return peers / "legacy/bin/python"
 
 
-def _differences(comparison: Comparison) -> list[str]:
-    failures = []
-    for stage in ("decode", "preprocess"):
-        if count := getattr(comparison, stage):
-            failures.append(f"{count} of {comparison.photographs} photographs differ at {stage}")
-    failures += [
-        f"{key}: {difference}, probabilities off by up to {difference.probability:.2g}"
-        f"{' (' + difference.error + ')' if difference.error else ''}"
-        for key, difference in comparison.answers.items()
-        if not difference.within
-    ]
-    return failures
-
-
-def _unit_tests(guest: Guest, environment: Environment, work: Path) -> str:
-    """The runtime's own fast tests, by the emulated Python; in a few words how they went."""
-    if environment.packages:
-        return "not run: its tests make their models with LiteRT, which it lacks"
-    extra = work / "test-packages"
+def _tests(guest: Guest, material: Material) -> tuple[str, list[str]]:
+    """The runtime's own fast tests, by the emulated Python."""
+    if guest.environment.packages:
+        return "not run: they make their models with LiteRT, which has no wheel here", []
+    extra = guest.work / f"test-packages-{guest.environment.python}"
     if not extra.is_dir():
         command = ["uv", "pip", "install", "--quiet", "--target", str(extra)]
-        command += ["--python-version", environment.python, *TEST_PACKAGES]
+        command += ["--python-version", guest.environment.python, *TEST_PACKAGES]
         subprocess.run(command, check=True)
-    code = f"import sys; sys.path.append({str(extra)!r}); import pytest; sys.exit(pytest.main())"
-    options = ["-q", "-p", "no:cacheprovider", "-x", "--no-header", *TESTS]
-    code = code.replace("pytest.main()", f"pytest.main({options!r})")
-    status, said = guest.run("-c", code, cwd=REPOSITORY)
-    last = said.strip().splitlines()[-1].strip("= ")
-    return last if status == 0 else f"failed: {said[-1500:]}"
+    options = ["-q", "-p", "no:cacheprovider", "--no-header", *TESTS]
+    code = f"import sys; sys.path.append({str(extra)!r}); import pytest; "
+    status, said = guest.run("-c", f"{code}sys.exit(pytest.main({options!r}))", cwd=REPOSITORY)
+    last = _last_line(said).strip("= ")
+    return last, [] if status == 0 else [f"unit tests: {said[-3000:]}"]
 
 
-def _keep(
-    environment: Environment,
-    cpu: str,
-    comparison: Comparison,
-    tests: str,
-    failures: list[str],
-    work: Path,
-) -> None:
-    results = work / "results"
-    results.mkdir(exist_ok=True)
-    record = {
-        "environment": environment.name,
-        "machine": environment.machine,
-        "python": environment.python,
-        "cpu": cpu,
-        "board": environment.cpus[cpu],
-        "tests": tests,
-        "failures": failures,
-        "comparison": comparison.as_dict(),
-    }
-    file = results / f"{environment.name}-{cpu}.json"
+PARTS: Mapping[str, Callable[[Guest, Material], tuple[Any, list[str]]]] = {
+    "answers": _answers,
+    "commands": _commands,
+    "tests": _tests,
+}
+
+
+def _last_line(said: str) -> str:
+    return (said.strip().splitlines() or ["it said nothing"])[-1]
+
+
+def _keep(guest: Guest, found: dict[str, Any]) -> None:
+    """Add what was found to what is known of this processor."""
+    file = guest.work / "results" / f"{guest.name}.json"
+    file.parent.mkdir(exist_ok=True)
+    record = json.loads(file.read_text()) if file.is_file() else {}
+    environment = guest.environment
+    record |= {"environment": environment.name, "machine": environment.machine}
+    record |= {"python": environment.python, "cpu": guest.cpu, **found}
     file.write_text(json.dumps(record, indent=1) + "\n")
 
 
