@@ -25,7 +25,7 @@ def mount(app: typer.Typer, needs_of: Callable[[Path], Needs]) -> None:
     def doctor_command(
         bundle: Annotated[
             Path | None,
-            typer.Argument(metavar="[BUNDLE]", help="Also hold free disk and memory against it."),
+            typer.Argument(metavar="BUNDLE", help="Also hold free disk and memory against it."),
         ] = None,
         json_output: Annotated[
             bool, typer.Option("--json", help="Print JSON, for programs, instead of a table.")
