@@ -13,7 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,12 +186,14 @@ def _install(environment: Environment, work: Path) -> None:
             _pip(environment, target, ["--no-deps", *environment.packages])
         else:
             what = f"{REPOSITORY}[{environment.extras}]"
-            _uv(environment, target, ["-c", str(constraints), what])
+            install_wheels(environment, target, ["-c", str(constraints), what])
         marker.write_text(key)
     code = _key(*(f"{path}{path.stat().st_mtime_ns}" for path in _sources()))
     marker = environment.folder(work) / ".edgeproof"
     if not _is_done(marker, code):
-        _uv(environment, target, ["--no-deps", "--reinstall-package", "edgeproof", str(REPOSITORY)])
+        install_wheels(
+            environment, target, ["--no-deps", "--reinstall-package", "edgeproof", str(REPOSITORY)]
+        )
         marker.write_text(code)
 
 
@@ -202,8 +204,8 @@ def _sources() -> list[Path]:
     return sorted([REPOSITORY / "edgeproof.py", REPOSITORY / "pyproject.toml", *files])
 
 
-def _uv(environment: Environment, target: Path, arguments: list[str]) -> None:
-    """uv resolves for another machine, markers and all."""
+def install_wheels(environment: Environment, target: Path, arguments: Sequence[str]) -> None:
+    """Install into a folder what uv resolves for the emulated machine, markers and all."""
     uv = shutil.which("uv")
     if not uv:
         raise Impossible("needs uv to resolve packages for another machine: pip install uv.")

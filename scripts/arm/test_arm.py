@@ -27,7 +27,7 @@ from typing import Any
 
 from compare import compare
 from debian import Impossible
-from environment import REPOSITORY, Environment, build, environments
+from environment import REPOSITORY, Environment, build, environments, install_wheels
 from table import write_table
 
 from converters.variants import RECIPES
@@ -258,9 +258,7 @@ def _tests(guest: Guest, material: Material) -> tuple[str, list[str]]:
         return "not run: they make their models with LiteRT, which has no wheel here", []
     extra = guest.work / f"test-packages-{guest.environment.python}"
     if not extra.is_dir():
-        command = ["uv", "pip", "install", "--quiet", "--target", str(extra)]
-        command += ["--python-version", guest.environment.python, *TEST_PACKAGES]
-        subprocess.run(command, check=True)
+        install_wheels(guest.environment, extra, TEST_PACKAGES)
     options = ["-q", "-p", "no:cacheprovider", "--no-header", *TESTS]
     code = f"import sys; sys.path.append({str(extra)!r}); import pytest; "
     status, said = guest.run("-c", f"{code}sys.exit(pytest.main({options!r}))", cwd=REPOSITORY)
