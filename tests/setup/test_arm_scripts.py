@@ -81,6 +81,19 @@ def test_what_does_not_run_is_a_failure_with_its_reason(tmp_path):
     assert "does not run" in found.failures()[0] and "no such operator" in found.failures()[0]
 
 
+def test_what_runs_on_neither_side_is_no_difference(tmp_path):
+    sides = [recording(tmp_path / f"{s}.npz", None, error="no operator") for s in ("x86", "arm")]
+    found = compare(*sides)
+    assert found.failures() == []
+    assert str(found.answers["litert/tflite-int8"]) == "runs on neither"
+
+
+@pytest.mark.parametrize(("off", "news"), [(0.05, False), (0.5, True)])
+def test_a_known_difference_is_news_only_when_it_grows(off, news):
+    found = Comparison(1, 0, 0, {"onnxruntime/onnx-int8": Difference(None, 0.5, off)}, {})
+    assert bool(found.failures()) is news
+
+
 def test_the_table_stands_between_its_marks(tmp_path):
     raw = np.array([[1, 2]], np.uint8)
     comparison = compare(
