@@ -46,7 +46,8 @@ LIMIT_S = 3600
 
 # What a device runs and what needs nothing of the workstation; fast enough for an emulator.
 TESTS = (
-    *("tests/devices", "tests/edge_runtime/test_preprocess.py"),
+    *("tests/devices/test_facts.py", "tests/devices/test_boards.py"),
+    *("tests/devices/test_health.py", "tests/edge_runtime/test_preprocess.py"),
     *("tests/edge_runtime/test_images.py", "tests/edge_runtime/test_bundle.py"),
     *("tests/edge_runtime/test_verification.py", "tests/edge_runtime/test_parity.py"),
 )
@@ -215,7 +216,8 @@ def _commands(guest: Guest, material: Material) -> tuple[dict[str, str], list[st
     if ran_code != 0 or " frames in " not in ran:
         failures.append(f"edgeproof run on a video: {_last_line(ran)}")
     frames = ran.partition(" frames in ")[0].split()
-    result = {"board": board, "verify": "passed" if code == 0 else _last_line(verified)}
+    why = _last_line(verified).partition(f"{material.bundle}: ")[2] or "failed"
+    result = {"board": board, "verify": "passed" if code == 0 else f"failed ({why.rstrip('.')})"}
     return {**result, "video_frames": frames[-1] if frames else "0"}, failures
 
 
