@@ -6,13 +6,18 @@ STAMP := $(VENV)/.complete
 COMPILE := uv pip compile --universal --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --quiet -c scripts/constraints.in pyproject.toml
 
-.PHONY: help venv demo test test-real peers lint format constraints clean
+
+# Options of scripts/arm/test_arm.py.
+ARM ?= --table docs/arm.md
+
+.PHONY: help venv demo test test-real test-arm peers lint format constraints clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo         train, convert, prove and run on digits: no download, no camera"
 	@echo "make test         lint, types, unit and end-to-end tests"
 	@echo "make test-real    tests on the real photographs of ../shared/data or EDGEPROOF_DATA"
+	@echo "make test-arm     engines and tests on emulated ARM processors, against x86-64 (slow)"
 	@echo "make peers        environments of MediaPipe and tflite-runtime, for the tests that run them"
 	@echo "make lint         ruff and mypy only"
 	@echo "make format       rewrite the sources as ruff likes them"
@@ -38,6 +43,9 @@ test: lint
 test-real: $(STAMP)
 	@$(BIN)/python -m pytest -m real_data
 
+test-arm: $(STAMP)
+	@$(BIN)/python scripts/arm/test_arm.py $(ARM)
+
 peers:
 	@sh scripts/make_peer_envs.sh .peers all
 
@@ -52,5 +60,5 @@ constraints:
 	@$(COMPILE) --python-version 3.10 --extra legacy >> constraints-legacy.txt
 
 clean:
-	rm -rf $(VENV) .peers build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .peers .arm build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,8 +11,10 @@ import typer
 
 import converters.cli
 import devices.cli
+import devices.doctor.cli
 import edge_runtime.cli
 import trainer.cli
+from devices.doctor.finding import Needs
 from devices.errors import EdgeproofError
 
 OUR_PACKAGES = {"converters", "devices", "edge_runtime", "trainer"}
@@ -52,6 +54,16 @@ trainer.cli.mount(app)
 converters.cli.mount(app)
 edge_runtime.cli.mount(app)
 devices.cli.mount(app)
+
+
+def _bundle_needs(bundle: Path) -> Needs:
+    """What a bundle asks of a device; `devices` does not know what a bundle is."""
+    from edge_runtime.needs import disk_bytes, memory_bytes
+
+    return Needs(bundle.name, disk_bytes(bundle), memory_bytes(bundle))
+
+
+devices.doctor.cli.mount(app, _bundle_needs)
 
 
 @app.command("demo", short_help="All of it on digits: no download, no camera.")

@@ -45,7 +45,7 @@ def profile_from_toml(path: Path) -> Profile:
         "engine": table.choices("engine", ENGINES),
         "threads": table.number("threads", lowest=0, highest=256),
         "camera": _camera(table.table("camera", _keys(CameraSettings))),
-        "qemu_cpu": table.text("qemu_cpu"),
+        "qemu_cpu": table.text("qemu_cpu", default=""),
         "notes": table.text("notes", default=""),
     }
     return Profile(name=path.stem, **values)

@@ -8,9 +8,17 @@ from typing import Annotated
 
 import typer
 
+from devices._engines import EngineState, engines
 from devices.errors import UnknownDeviceError
 from devices.facts import Device, detect
-from devices.profiles import Profile, load_profiles, profile_for
+from devices.profiles import (
+    PROFILES_FOLDER,
+    Profile,
+    load_profiles,
+    profile_file,
+    profile_for,
+    user_profiles_folder,
+)
 
 
 def mount(app: typer.Typer) -> None:
@@ -52,6 +60,7 @@ def _print_json(device: Device, chosen: Profile | None, profiles: Mapping[str, P
         "device": device.as_dict(),
         "profile": chosen.name if chosen else None,
         "threads": chosen.threads_on(device) if chosen else None,
+        "engines": [each.as_dict() for each in engines(device.architecture)],
         "profiles": [each.as_dict() for each in profiles.values()],
     }
     typer.echo(json.dumps(report, indent=2))
@@ -75,12 +84,15 @@ def _print_tables(device: Device, chosen: Profile | None, profiles: Mapping[str,
     for each in profiles.values():
         known.add_row(*_profile_row(each), style="bold" if each is chosen else None)
     console.print(known)
+    console.print(Text(f"Your own profiles: {user_profiles_folder()}/NAME.toml"))
 
 
 def _fact_rows(device: Device, chosen: Profile | None) -> Iterable[tuple[str, str]]:
     cameras = [f"{camera.path} ({camera.name or 'no name'})" for camera in device.cameras]
     yield "Model", device.model or "unknown"
     yield "Device tree", ", ".join(device.compatible) or "none"
+    if device.soc:
+        yield "SoC", device.soc
     yield "Architecture", device.architecture or "unknown"
     yield "CPU", device.cpu_model or "unknown"
     yield "CPU features", " ".join(device.cpu_features) or "none that matter"
@@ -90,15 +102,34 @@ def _fact_rows(device: Device, chosen: Profile | None) -> Iterable[tuple[str, st
     yield "Python", device.python_version
     yield "Cameras", "\n".join(cameras) or "none"
     yield "Accelerators", ", ".join(device.accelerators) or "none"
+    if jetson := device.jetson:
+        names = {"JetPack": jetson.jetpack, "L4T": jetson.l4t}
+        names |= {"CUDA": jetson.cuda, "TensorRT": jetson.tensorrt}
+        yield "Jetson", ", ".join(f"{name} {value or 'unknown'}" for name, value in names.items())
+    yield "Engines here", "\n".join(_engine(each) for each in engines(device.architecture))
     if chosen is None:
         yield "Profile", "none suits this architecture: name one of those below yourself"
         return
-    yield "Profile", f"{chosen.name} ({chosen.title})"
+    yield "Profile", _profile(chosen, device)
     yield "Variants", ", ".join(chosen.variants)
-    yield "Engines", ", ".join(chosen.engine)
+    yield "Engines, best first", ", ".join(chosen.engine)
     yield "Threads", str(chosen.threads_on(device))
     if chosen.notes:
         yield "Notes", chosen.notes
+
+
+def _engine(state: EngineState) -> str:
+    if state.version:
+        return f"{state.name} {state.version}"
+    return f"{state.name}: not installed; {state.install or state.why_not}"
+
+
+def _profile(chosen: Profile, device: Device) -> str:
+    text = f"{chosen.name} ({chosen.title})"
+    if chosen.name.startswith("generic_"):
+        return f"{text}: {device.model or 'this machine'} has none of its own"
+    file = profile_file(chosen.name)
+    return text if file.parent == PROFILES_FOLDER else f"{text}, from {file}"
 
 
 def _cores(device: Device) -> str:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from devices._accelerators import Jetson, accelerators, jetson
 from devices._cpuinfo import CpuInfo, parse_cpuinfo
 from devices._reading import clean, names_in, read_bytes, read_text, whole_number
 
@@ -20,15 +21,6 @@ _NO_NAME |= {"system manufacturer", "not specified", "unknown", "product name"}
 
 # Video nodes of these drivers are codecs and image processors, not cameras.
 _NOT_CAMERAS = ("codec", "-isp", "pispbe", "hevc", "vdec", "venc", "jpeg", "m2m", "rga")
-
-# File under the root -> accelerator that its driver announces.
-_ACCELERATORS = {
-    "dev/apex_0": "Coral Edge TPU (PCIe)",
-    "dev/hailo0": "Hailo",
-    "dev/nvhost-gpu": "NVIDIA Tegra GPU",
-    "dev/nvidia0": "NVIDIA GPU",
-    "dev/dri/renderD128": "GPU (DRM)",
-}
 
 _MACHINE_NAMES = {
     "amd64": "x86_64",
@@ -71,7 +63,9 @@ class Device:
         os_name: e.g. "Debian GNU/Linux 12 (bookworm)".
         python_version: of the running interpreter, e.g. "3.11.2".
         cameras: video capture nodes.
-        accelerators: those whose driver is loaded.
+        accelerators: by name; one whose driver is not loaded says so.
+        soc: system on a chip, e.g. "BCM2712" or "Tegra234"; None on PCs.
+        jetson: what of JetPack is on a Jetson; None on every other machine.
     """
 
     model: str | None = None
@@ -87,6 +81,8 @@ class Device:
     python_version: str = ""
     cameras: tuple[Camera, ...] = ()
     accelerators: tuple[str, ...] = ()
+    soc: str | None = None
+    jetson: Jetson | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The facts as plain values, ready for JSON."""
@@ -105,10 +101,11 @@ def detect(root: Path = Path("/")) -> Device:
     root = Path(root)
     here = root == Path("/")
     cpu = parse_cpuinfo(read_bytes(root / "proc/cpuinfo", CPUINFO_BYTES))
+    compatible = _compatible(root)
     logical_cores = cpu.logical_cores or (os.cpu_count() if here else None)
     return Device(
         model=_board_model(root),
-        compatible=_compatible(root),
+        compatible=compatible,
         architecture=_own_architecture() if here else cpu.architecture,
         cpu_model=cpu.model,
         cpu_features=cpu.features,
@@ -119,7 +116,9 @@ def detect(root: Path = Path("/")) -> Device:
         os_name=_os_name(root),
         python_version=platform.python_version(),
         cameras=_cameras(root),
-        accelerators=tuple(name for node, name in _ACCELERATORS.items() if _exists(root / node)),
+        accelerators=accelerators(root),
+        soc=_soc(compatible),
+        jetson=jetson(root),
     )
 
 
@@ -166,6 +165,14 @@ def _named(text: str | None) -> str | None:
 def _compatible(root: Path) -> tuple[str, ...]:
     parts = _device_tree(root, "compatible").split(b"\0")
     return tuple(name for part in parts[:32] if (name := clean(part)))
+
+
+def _soc(compatible: tuple[str, ...]) -> str | None:
+    """The last, least exact name of a device tree is the chip's: "brcm,bcm2712" -> "BCM2712"."""
+    _, comma, chip = (compatible[-1] if compatible else "").partition(",")
+    if not comma or not chip:
+        return None
+    return chip.capitalize() if chip.startswith("tegra") else chip.upper()
 
 
 def _usable_cores(root: Path, cpu: CpuInfo, here: bool) -> int | None:
@@ -217,10 +224,3 @@ def _camera(root: Path, number: int) -> Camera | None:
     if whole_number(read_text(about / "index")):  # 0 is the pictures; 1 and up go with them
         return None
     return Camera(f"/dev/video{number}", name)
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False

@@ -1,11 +1,13 @@
 """Profiles: one TOML file per kind of device, telling how to recognise it and what suits it.
 
-A new device is a new file in the folder `profiles` beside this module; its file name is the
-profile's name. The classes below say what a file may hold.
+A new device is a new file in the folder `profiles` beside this module, or in the user's own folder
+(`user_profiles_folder`), whose files come before those of the same name or the same fit; a file's
+name is the profile's name. The classes below say what a file may hold.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from devices._reading import names_in
 from devices.errors import ProfileError, UnknownDeviceError, did_you_mean
 from devices.facts import Device
 
@@ -106,7 +109,7 @@ class Profile:
         engine: runtimes, best first; take the first that is installed and runs the variant.
         threads: inference threads; 0 means one per physical core. See `threads_on`.
         camera: how its cameras open.
-        qemu_cpu: the `-cpu` of QEMU that stands in for it in tests.
+        qemu_cpu: the `-cpu` of QEMU that stands in for it in tests; may be empty.
         notes: what the user should know; may be empty.
     """
 
@@ -139,14 +142,33 @@ class Profile:
         return fields | lists | {"match": match} | {"camera": asdict(self.camera)}
 
 
-def load_profiles(folder: Path = PROFILES_FOLDER) -> Mapping[str, Profile]:
-    """Every profile of a folder, by name, in alphabetical order.
+def user_profiles_folder() -> Path:
+    """Where a user's own profiles lie: `edgeproof/profiles` in the configuration folder.
+
+    That is $XDG_CONFIG_HOME where it is an absolute path, else ~/.config
+    (https://specifications.freedesktop.org/basedir-spec/latest/).
+    """
+    configured = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    if not configured.is_absolute():
+        configured = Path(os.path.expanduser("~")) / ".config"  # noqa: PTH111 never raises
+    return configured / "edgeproof" / "profiles"
+
+
+def load_profiles(folder: Path | None = None) -> Mapping[str, Profile]:
+    """Every profile by name, in alphabetical order: edgeproof's and the user's.
+
+    Args:
+        folder: the profiles of this folder only.
 
     Raises:
         ProfileError: a file is malformed (it names the file, the key and what is wrong), or the
             folder holds none.
     """
-    return _load_all(Path(folder))
+    files = _profile_files() if folder is None else _files_in(Path(folder))
+    if not files:
+        place = folder or PROFILES_FOLDER
+        raise ProfileError(f"{place}: no profile (*.toml) in this folder. Reinstall edgeproof.")
+    return MappingProxyType({name: _load_file(path) for name, path in sorted(files.items())})
 
 
 def profile(name: str) -> Profile:
@@ -156,17 +178,27 @@ def profile(name: str) -> Profile:
         UnknownDeviceError: no profile has that name; the message suggests the nearest.
         ProfileError: its file is malformed.
     """
-    known = profile_names()
-    if name not in known:
+    return _load_file(profile_file(name))
+
+
+def profile_file(name: str) -> Path:
+    """The file of a profile; a user's comes before edgeproof's of the same name.
+
+    Raises:
+        UnknownDeviceError: no profile has that name; the message suggests the nearest.
+    """
+    files = _profile_files()
+    if name not in files:
+        known = sorted(files)
         raise UnknownDeviceError(
             f"No device profile {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}."
         )
-    return _load_file(PROFILES_FOLDER / f"{name}.toml")
+    return files[name]
 
 
 def profile_names() -> tuple[str, ...]:
-    """Names of the profiles that come with edgeproof, sorted; reads no file."""
-    return tuple(path.stem for path in _profile_files(PROFILES_FOLDER))
+    """Names of all profiles, edgeproof's and the user's, sorted; reads no file."""
+    return tuple(sorted(_profile_files()))
 
 
 def profile_for(device: Device) -> Profile:
@@ -176,8 +208,12 @@ def profile_for(device: Device) -> Profile:
         UnknownDeviceError: not even a generic profile has the machine's architecture.
         ProfileError: a profile file is malformed.
     """
-    profiles = load_profiles()
-    best = max(profiles.values(), key=lambda each: each.match.score(device))
+    profiles, files, own = load_profiles(), _profile_files(), user_profiles_folder()
+
+    def fit(each: Profile) -> tuple[int, int, bool]:
+        return (*each.match.score(device), files[each.name].parent == own)
+
+    best = max(profiles.values(), key=fit)
     if best.match.score(device) == (0, 0):
         raise UnknownDeviceError(
             f"No device profile suits {device.model or 'this machine'} with architecture "
@@ -191,16 +227,14 @@ def _longest_match(patterns: tuple[re.Pattern[str], ...], texts: tuple[str, ...]
     return max((len(hit.group()) for hit in hits if hit), default=0)
 
 
-def _profile_files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.toml"))
+def _profile_files() -> dict[str, Path]:
+    return _files_in(PROFILES_FOLDER) | _files_in(user_profiles_folder())
 
 
-@cache
-def _load_all(folder: Path) -> Mapping[str, Profile]:
-    profiles = {path.stem: _load_file(path) for path in _profile_files(folder)}
-    if not profiles:
-        raise ProfileError(f"{folder}: no profile (*.toml) in this folder. Reinstall edgeproof.")
-    return MappingProxyType(profiles)
+def _files_in(folder: Path) -> dict[str, Path]:
+    """Profile name -> file; none where the folder cannot be read."""
+    names = [name for name in names_in(folder) if name.endswith(".toml") and name[0] != "."]
+    return {name.removesuffix(".toml"): folder / name for name in names}
 
 
 @cache

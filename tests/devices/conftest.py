@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from boards import write_files
 
 ARM_FLAGS = "fp asimd evtstrm aes pmull sha1 sha2 crc32"
 X86_FLAGS = "fpu vme lm sse4_2 fma avx f16c avx2"
@@ -30,18 +31,9 @@ def x86_cpuinfo(flags: str = X86_FLAGS, cores: int = 2, threads_per_core: int = 
     return "".join(one.format(n=n, core=n // threads_per_core, flags=flags) for n in logical)
 
 
-def make_root(root: Path, files: dict[str, str | bytes]) -> Path:
-    """Write `files` (path under the root -> content) and return the root."""
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return root
-
-
 def make_board(root: Path, model: str, *compatible: str, cpuinfo: str | None = None) -> Path:
     """A device-tree board: its strings end in NUL, as the kernel writes them."""
-    return make_root(
+    return write_files(
         root,
         {
             "proc/device-tree/model": model.encode() + b"\0",
@@ -53,6 +45,13 @@ def make_board(root: Path, model: str, *compatible: str, cpuinfo: str | None = N
     )
 
 
+@pytest.fixture(autouse=True)
+def own_profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for a user's profiles, not there yet; never that of who runs tests."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path / "config" / "edgeproof" / "profiles"
+
+
 @pytest.fixture
 def board(tmp_path: Path) -> Callable[..., Path]:
     """Makes one device-tree board: `board(model, *compatible, cpuinfo=...)` -> its root."""
@@ -62,7 +61,7 @@ def board(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def machine(tmp_path: Path) -> Callable[[dict[str, str | bytes]], Path]:
     """Makes one machine of the files given: `machine({"proc/cpuinfo": ...})` -> its root."""
-    return lambda files: make_root(tmp_path / "root", files)
+    return lambda files: write_files(tmp_path / "root", files)
 
 
 @pytest.fixture

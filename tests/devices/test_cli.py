@@ -6,10 +6,12 @@ import json
 
 import pytest
 import typer
+from boards import board_files, write_files
 from typer.testing import CliRunner
 
-from devices import profile_names
+from devices import ProfileError, profile_names
 from devices.cli import mount
+from devices.profiles import PROFILES_FOLDER
 
 
 @pytest.fixture
@@ -40,6 +42,45 @@ def test_json_is_complete(run, board):
     assert report["threads"] == 3
     assert [each["name"] for each in report["profiles"]] == list(profile_names())
     assert report["profiles"][0]["camera"]["kind"] == "v4l2"
+
+
+def test_engines_and_what_could_be(run, board):
+    root = board("Raspberry Pi 5 Model B Rev 1.0", "raspberrypi,5-model-b")
+    report = json.loads(run("--json", "--root", root).output)
+    states = {each["name"]: each for each in report["engines"]}
+    assert set(states) == {"litert", "tflite-runtime", "onnxruntime"}
+    assert states["litert"]["version"] in run("--root", root).output
+
+
+def test_a_jetson_tells_its_software(run, tmp_path):
+    root = write_files(tmp_path / "root", board_files("jetson_orin_nano"))
+    text = run("--root", root).output
+    assert "JetPack 6.2, L4T 36.4.3, CUDA 12.6.11, TensorRT 10.3.0" in text
+    assert "Tegra234" in text
+    device = json.loads(run("--json", "--root", root).output)["device"]
+    assert device["jetson"]["tensorrt"] == "10.3.0"
+
+
+def test_an_unknown_board_is_said_to_be_one(run, board):
+    text = run("--root", board("Radxa ROCK 5B", "radxa,rock-5b", "rockchip,rk3588")).output
+    assert "generic_arm64 (ARM board): Radxa ROCK 5B has none of its own" in text
+
+
+def test_a_users_profile_says_where_it_is_from(run, board, own_profiles):
+    own_profiles.mkdir(parents=True)
+    text = (PROFILES_FOLDER / "generic_arm64.toml").read_text()
+    (own_profiles / "rock.toml").write_text(
+        text.replace('architecture = ["aarch64", "armv7l"]', "compatible = ['^radxa,']")
+    )
+    output = run("--root", board("Radxa ROCK 5B", "radxa,rock-5b", "rockchip,rk3588")).output
+    assert f"rock (ARM board), from {own_profiles}" in output.replace("\n", "")
+
+
+def test_a_bad_profile_is_one_error(run, board, own_profiles):
+    own_profiles.mkdir(parents=True)
+    (own_profiles / "rock.toml").write_text("title = 3\n")
+    result = run("--root", board("Radxa ROCK 5B"))
+    assert isinstance(result.exception, ProfileError)
 
 
 def test_a_machine_that_no_profile_suits_is_still_shown(run, tmp_path):

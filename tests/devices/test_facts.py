@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices import Camera, Device, detect
+from devices import Camera, Device, Jetson, detect
 from devices.facts import normalised_architecture
 
 
@@ -32,6 +32,7 @@ def test_a_raspberry_pi_5(board, cpuinfo_arm):
         memory_bytes=8245680 * 1024,
         os_name="Debian GNU/Linux 12 (bookworm)",
         python_version=platform.python_version(),
+        soc="BCM2712",
     )
 
 
@@ -153,6 +154,51 @@ def test_accelerators_are_found_by_their_device_node(machine):
     assert detect(machine({"dev/apex_0": ""})).accelerators == ("Coral Edge TPU (PCIe)",)
 
 
+USB, PCI = "sys/bus/usb/devices/1-2", "sys/bus/pci/devices/0000:01:00.0"
+HAILO = {f"{PCI}/vendor": "0x1e60\n", f"{PCI}/device": "0x2864\n"}
+CORAL = "Coral Edge TPU (USB)"
+
+
+@pytest.mark.parametrize(
+    ("files", "accelerators"),
+    [
+        ({f"{USB}/idVendor": "1a6e\n", f"{USB}/idProduct": "089a\n"}, (CORAL,)),
+        ({f"{USB}/idVendor": "18d1\n", f"{USB}/idProduct": "9302\n"}, (CORAL,)),
+        ({f"{USB}/idVendor": "18d1\n", f"{USB}/idProduct": "4ee7\n"}, ()),
+        (HAILO, ("Hailo: its driver is not loaded",)),
+        ({**HAILO, "dev/hailo0": ""}, ("Hailo",)),
+        ({f"{USB}/idVendor": b"\xff", f"{PCI}/vendor": "0x1e60"}, ()),
+    ],
+    ids=["coral-unused", "coral", "phone", "hailo-without-driver", "hailo", "half-readable"],
+)
+def test_accelerators_without_a_node(machine, files, accelerators):
+    assert detect(machine(files)).accelerators == accelerators
+
+
+@pytest.mark.parametrize(
+    ("release", "l4t", "jetpack"),
+    [
+        ("# R36 (release), REVISION: 4.0, GCID: 1", "36.4.0", "6.1"),
+        ("# R36 (release), REVISION: 4.4, GCID: 1", "36.4.4", "6.2"),
+        ("# R35 (release), REVISION: 9.9, GCID: 1", "35.9.9", "5"),
+        ("# R99 (release), REVISION: 1.0, GCID: 1", "99.1.0", None),
+        ("rubbish", None, None),
+        ("", None, None),
+    ],
+)
+def test_the_jetpack_of_a_release(machine, release, l4t, jetpack):
+    found = detect(machine({"etc/nv_tegra_release": release, "dev/nvhost-gpu": ""})).jetson
+    assert found and (found.l4t, found.jetpack) == (l4t, jetpack)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"cuda": 12}', '{"cuda": {"version": 12}}', "[" * 9999]
+)
+def test_a_cuda_file_of_rubbish(machine, text):
+    root = machine({"usr/local/cuda/version.json": text, "dev/nvhost-gpu": ""})
+    assert detect(root).jetson == Jetson()
+
+
 def test_an_empty_machine_has_no_facts(tmp_path):
     assert detect(tmp_path) == Device(python_version=platform.python_version())
 
@@ -204,9 +250,13 @@ FILES = (
     "etc/os-release",
     "sys/class/video4linux/video0/name",
     "sys/class/video4linux/video0/index",
+    "etc/nv_tegra_release",
+    "usr/local/cuda/version.json",
+    "usr/include/aarch64-linux-gnu/NvInferVersion.h",
 )
 # Arbitrary bytes hardly ever get past the first check; lines that begin well go deeper.
 HEADS = (b"", b"processor : 0\n", b"processor : 0\nflags : ", b"processor : 0\nCPU part : ")
+HEADS += (b"# R36 (release), REVISION: ", b"#define NV_TENSORRT_MAJOR ", b'{"cuda": ')
 HEADS += (b"MemTotal: ", b"PRETTY_NAME=", b"processor : 0\nphysical id : 0\ncore id : ", b"1 ")
 
 

@@ -17,8 +17,10 @@ from devices import (
     detect,
     load_profiles,
     profile,
+    profile_file,
     profile_for,
     profile_names,
+    user_profiles_folder,
 )
 from devices.profiles import VARIANTS
 
@@ -90,12 +92,17 @@ BOARDS = [
         "NVIDIA Jetson AGX Orin Developer Kit",
         "nvidia,p3737-0000+p3701-0000 nvidia,p3701-0000 nvidia,tegra234",
     ),
-    # Near relatives that must not be taken for one of the above.
     (
-        "generic_arm64",
+        "jetson_orin_nx",
         "NVIDIA Jetson Orin NX Engineering Reference Developer Kit",
         "nvidia,p3768-0000+p3767-0000 nvidia,p3767-0000 nvidia,tegra234",
     ),
+    (
+        "jetson_orin_nx",
+        "NVIDIA Jetson Orin NX Engineering Reference Developer Kit Super",
+        "nvidia,p3768-0000+p3767-0001-super nvidia,p3767-0001 nvidia,tegra234",
+    ),
+    # Near relatives that must not be taken for one of the above.
     (
         "generic_arm64",
         "NVIDIA Jetson AGX Xavier Developer Kit",
@@ -332,6 +339,51 @@ def test_a_folder_in_the_place_of_a_profile(tmp_path):
     (tmp_path / "toaster.toml").mkdir()
     with pytest.raises(ProfileError, match=r"toaster\.toml: cannot be read"):
         load_profiles(tmp_path)
+
+
+def test_a_users_own_profile(own_profiles, board):
+    own_profiles.mkdir(parents=True)
+    (own_profiles / "toaster.toml").write_text(GOOD)
+    (own_profiles / "notes.txt").write_text("no profile")
+    assert profile("toaster").title == "Toaster"
+    assert "toaster" in profile_names() and "raspberry_pi_5" in load_profiles()
+    assert profile_file("toaster") == own_profiles / "toaster.toml"
+    assert profile_for(detect(board("Toaster 3000"))).name == "toaster"
+    with pytest.raises(UnknownDeviceError, match="Did you mean 'toaster'"):
+        profile("toster")
+
+
+def test_a_users_profile_comes_before_ours(own_profiles, board):
+    own_profiles.mkdir(parents=True)
+    (own_profiles / "raspberry_pi_5.toml").write_text(changed("^Toaster", "^Raspberry Pi 5"))
+    assert profile("raspberry_pi_5").threads == 2
+    (own_profiles / "raspberry_pi_5.toml").rename(own_profiles / "zz_same_fit.toml")
+    assert profile_for(Device("Raspberry Pi 5 Model B", (), "aarch64")).name == "zz_same_fit"
+    (own_profiles / "zz_same_fit.toml").rename(own_profiles / "zz_less_exact.toml")
+    device = Device("Raspberry Pi 5 Model B", ("raspberrypi,5-model-b",), "aarch64")
+    assert profile_for(device).name == "raspberry_pi_5"
+
+
+def test_a_users_bad_profile_is_named(own_profiles):
+    own_profiles.mkdir(parents=True)
+    (own_profiles / "mine.toml").write_text(changed("threads", "thraeds"))
+    message = r"profiles/mine\.toml: key 'thraeds' is unknown\. Did you mean 'threads'"
+    with pytest.raises(ProfileError, match=message):
+        profile_for(Device(architecture="x86_64"))
+
+
+@pytest.mark.parametrize(
+    ("configured", "home", "folder"),
+    [
+        ("/somewhere", "/home/me", "/somewhere/edgeproof/profiles"),
+        ("", "/home/me", "/home/me/.config/edgeproof/profiles"),
+        ("relative", "/home/me", "/home/me/.config/edgeproof/profiles"),
+    ],
+)
+def test_where_a_users_profiles_lie(monkeypatch, configured, home, folder):
+    monkeypatch.setenv("XDG_CONFIG_HOME", configured)
+    monkeypatch.setenv("HOME", home)
+    assert user_profiles_folder() == Path(folder)
 
 
 def test_a_folder_without_profiles(tmp_path):
