@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edge_runtime.parity import compare
     from edge_runtime.pipeline import Result, Summary, run
     from edge_runtime.preprocess import Preprocess
-    from edge_runtime.sources import Frame, Source, open_source
+    from edge_runtime.sources import Frame, Source, SourceEvent, SourceOptions, open_source
     from edge_runtime.verification import Verification, verify
 
 __all__ = [
@@ -39,6 +39,8 @@ __all__ = [
     "Preprocess",
     "Result",
     "Source",
+    "SourceEvent",
+    "SourceOptions",
     "Summary",
     "Verification",
     "compare",
@@ -58,6 +60,8 @@ _HOME = {
     "Preprocess": "preprocess",
     "Result": "pipeline",
     "Source": "sources",
+    "SourceEvent": "sources",
+    "SourceOptions": "sources",
     "Summary": "pipeline",
     "Verification": "verification",
     "compare": "parity",
