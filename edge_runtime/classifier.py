@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,6 +103,20 @@ class Classifier:
             preprocess_ms=(ready - start) * 1e3,
             infer_ms=(done - ready) * 1e3,
         )
+
+    def twin(self) -> Classifier:
+        """The same variant on an engine of its own: one engine serves one thread at a time.
+
+        Raises:
+            EngineError: when there is not enough memory for another.
+        """
+        twin = copy.copy(self)
+        twin.engine = load_engine(
+            self.engine.name,
+            self.bundle.checked_file(self.variant.file),
+            threads=self.engine.threads,
+        )
+        return twin
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
         """Float32 (batch, labels) for preprocessed inputs, uint8 (batch, H, W, 3)."""

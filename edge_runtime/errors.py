@@ -8,6 +8,7 @@ __all__ = [
     "EngineError",
     "EngineMissingError",
     "ImageError",
+    "OptionError",
     "SinkError",
     "SourceError",
     "StorageError",
@@ -20,6 +21,10 @@ __all__ = [
 
 class StorageError(EdgeproofError, OSError):
     """A file or folder could not be written: no space, no permission, already there."""
+
+
+class OptionError(EdgeproofError, ValueError):
+    """An option has a value that it cannot have."""
 
 
 class ImageError(EdgeproofError, ValueError):

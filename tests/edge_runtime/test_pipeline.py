@@ -11,33 +11,60 @@ import pytest
 from edge_runtime.bundle import Bundle
 from edge_runtime.classifier import Classifier
 from edge_runtime.errors import SinkError, SourceError
-from edge_runtime.pipeline import FrameQueue, Result, Summary, run
+from edge_runtime.pipeline import Result, Summary, run
 from edge_runtime.sources import Frame, open_source
 
 
 class Scripted:
-    """A source that plays pictures, live or not, and may break at the end."""
+    """A source that plays pictures, live or not, and may break at the end.
 
-    name, fps, frame_count = "scripted", None, None
+    Live, it has the newest of those that are due by its own clock, as a camera has.
+    """
+
+    fps, frame_count, granted = None, None, ""
 
     def __init__(
-        self, images: list[np.ndarray], *, live: bool, pause_s: float = 0.0, broken: bool = False
+        self,
+        images: list[np.ndarray],
+        *,
+        live: bool = False,
+        pause_s: float = 0.0,
+        broken: bool = False,
+        name: str = "scripted",
+        conditions: dict[int, str] | None = None,
     ) -> None:
         self._images, self.live, self._pause_s, self._broken = images, live, pause_s, broken
+        self._conditions = conditions or {}
+        self.name = name
         self.skipped: list[str] = []
-        self.reads, self.closed = 0, 0
+        self.dropped, self.next, self.closed = 0, 0, 0
+        self.on_event = lambda event: None
+        self._started = time.perf_counter()
 
     def read(self) -> Frame | None:
-        time.sleep(self._pause_s)
-        if self.reads == len(self._images):
+        captured = time.perf_counter()
+        if self.live:
+            due = self._started + self.next * self._pause_s
+            time.sleep(max(0.0, due - captured))
+            late = int((time.perf_counter() - due) / self._pause_s)
+            newest = min(self.next + late, len(self._images) - 1)
+            if self.next < len(self._images):
+                self.dropped += newest - self.next
+                self.next = newest
+            captured = self._started + self.next * self._pause_s
+        if self.next == len(self._images):
             if self._broken:
                 raise SourceError("unplugged")
             return None
-        self.reads += 1
-        return Frame(self._images[self.reads - 1], self.reads - 1, time.perf_counter())
+        number, self.next = self.next, self.next + 1
+        condition = self._conditions.get(number, "ok")
+        return Frame(self._images[number], number, captured, condition=condition, source=self.name)
 
     def close(self) -> None:
         self.closed += 1
+
+    def __iter__(self):
+        return iter(self.read, None)
 
 
 class Collecting:
@@ -78,7 +105,7 @@ def test_a_file_loses_no_frame_even_with_a_slow_sink(classifier: Classifier, pic
 
 def test_a_live_source_keeps_only_the_newest(classifier: Classifier, picture):
     source = Scripted(pictures(picture, 60), live=True, pause_s=0.002)
-    sink = Collecting(pause_s=0.02)
+    sink = Collecting(pause_s=0.01)
     summary = run(classifier, source, [sink])
     assert summary.dropped > 0
     assert summary.frames + summary.dropped == 60
@@ -124,13 +151,6 @@ def test_an_interrupt_ends_with_a_summary(classifier: Classifier, picture):
     summary = run(classifier, source, [sink])
     assert summary.interrupted
     assert source.closed == sink.closed == 1
-
-
-def test_a_closed_queue_takes_and_gives_nothing():
-    queue = FrameQueue(lossy=False)
-    queue.close()
-    assert not queue.put(Frame(np.zeros((1, 1, 3), np.uint8), 0, 0.0))
-    assert queue.get() is None
 
 
 def test_the_library_in_three_lines(colour_bundle: Path, colour_folder: Path):
