@@ -11,7 +11,9 @@ import numpy as np
 
 from edge_runtime.errors import ImageError, SourceError
 from edge_runtime.images import IMAGE_SUFFIXES, decode_image, is_image_name
-from edge_runtime.sources.base import Frame, Readable
+from edge_runtime.sources.asking import plausible_fps
+from edge_runtime.sources.base import Frame, Readable, SourceOptions
+from edge_runtime.sources.health import Watch
 
 
 class VideoFile(Readable):
@@ -21,22 +23,20 @@ class VideoFile(Readable):
     middle of a frame, FFmpeg patches that frame up and delivers it as if it were whole.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path))
-        _require_utf8(path)
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    def __init__(self, path: Path, options: SourceOptions = SourceOptions()) -> None:
+        super().__init__(options.name or str(path))
+        self._path = path
+        # A video may stand still, and its frames are as old as they are.
+        self._watch = Watch(self.name, options, default=frozenset({"black"}))
+        self._capture = video_capture(path)
         self._delivered = 0
-        self._held = self._decode() if self._capture.isOpened() else None
+        self._held = self._decode()
         if self._held is None:
             self._capture.release()
-            raise SourceError(
-                f"{path}: does not open as a video (damaged, cut off, or not a video); "
-                "play it in a player to check, or record it again."
-            )
+            raise not_a_video(path)
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        fps = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.frame_count = count if count > 0 else None
-        self.fps = fps if 0 < fps < 1000 else None
+        self.fps = plausible_fps(self._capture.get(cv2.CAP_PROP_FPS))
 
     def read(self) -> Frame | None:
         if self._held is None:
@@ -45,7 +45,11 @@ class VideoFile(Readable):
         self._held = follower
         if follower is None:
             self._require_complete(self._delivered + 1)
-        frame = Frame(image, self._delivered, time.perf_counter())
+        now = time.perf_counter()
+        condition, event = self._watch.frame(image, captured_s=now, arrived_s=now)
+        if event:
+            self.on_event(event)
+        frame = Frame(image, self._delivered, now, condition=condition, source=self.name)
         self._delivered += 1
         return frame
 
@@ -61,12 +65,12 @@ class VideoFile(Readable):
         # Headers estimate: real files deliver a frame or two fewer than theirs says.
         if self.frame_count and decoded < self.frame_count - 2 - self.frame_count // 100:
             raise SourceError(
-                f"{self.name}: is cut off or damaged: ended after {decoded} of "
+                f"{self._path}: is cut off or damaged: ended after {decoded} of "
                 f"{self.frame_count} frames; the last one was not answered."
             )
         if self.frame_count and decoded < self.frame_count:
             self.skipped.append(
-                f"{self.name}: ended after {decoded} of the {self.frame_count} frames that its "
+                f"{self._path}: ended after {decoded} of the {self.frame_count} frames that its "
                 "header promises; some whole files do, and a file whose end is cut off does"
             )
 
@@ -74,13 +78,11 @@ class VideoFile(Readable):
 class Pictures(Readable):
     """Picture files as frames: those of a folder, sorted by name, or a single one."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path))
+    def __init__(self, path: Path, options: SourceOptions = SourceOptions()) -> None:
+        super().__init__(options.name or str(path))
+        self._watch = Watch(self.name, options, default=frozenset())
         self._only = path if path.is_file() else None
-        files = [path] if self._only else sorted(p for p in path.rglob("*") if is_image_name(p))
-        if not files:
-            kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-            raise SourceError(f"{path}: holds no pictures ({kinds}).")
+        files = picture_files(path)
         self.frame_count = len(files)
         self._files = iter(files)
         self._delivered = 0
@@ -94,9 +96,12 @@ class Pictures(Readable):
                     raise SourceError(str(exc)) from exc
                 self.skipped.append(f"skipped {exc}")
                 continue
-            frame = Frame(image, self._delivered, time.perf_counter(), name=str(file))
+            now = time.perf_counter()
+            condition, event = self._watch.frame(image, captured_s=now, arrived_s=now)
+            if event:
+                self.on_event(event)
             self._delivered += 1
-            return frame
+            return Frame(image, self._delivered - 1, now, str(file), condition, self.name)
         if not self._delivered and self.skipped:
             first = self.skipped[0].removeprefix("skipped ")
             raise SourceError(f"{self.name}: none of its pictures is readable: {first}")
@@ -106,10 +111,40 @@ class Pictures(Readable):
         self._files = iter(())
 
 
-def _require_utf8(path: Path) -> None:
+def picture_files(path: Path) -> list[Path]:
+    """The pictures of a folder and its subfolders, sorted by name; or the one that it is itself.
+
+    Raises:
+        SourceError: the folder holds none.
+    """
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if is_image_name(p))
+    if not files:
+        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise SourceError(f"{path}: holds no pictures ({kinds}).")
+    return files
+
+
+def video_capture(path: Path) -> cv2.VideoCapture:
+    """Open a video file.
+
+    Raises:
+        SourceError: when it does not open.
+    """
     # OpenCV crashes the whole process on such a name.
     try:
         str(path).encode()
     except UnicodeEncodeError as exc:
         shown = os.fsencode(path).decode(errors="replace")
         raise SourceError(f"{shown}: its name is not UTF-8; rename it.") from exc
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not capture.isOpened():
+        raise not_a_video(path)
+    return capture
+
+
+def not_a_video(path: Path) -> SourceError:
+    """The error for a file that gives no frame."""
+    return SourceError(
+        f"{path}: does not open as a video (damaged, cut off, or not a video); "
+        "play it in a player to check, or record it again."
+    )

@@ -1,0 +1,114 @@
+"""Network cameras: RTSP, and MJPEG over HTTP, through OpenCV's FFmpeg."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+import cv2
+import numpy as np
+
+from edge_runtime.errors import SourceError
+from edge_runtime.sources.address import host_of, scheme_of, shown
+from edge_runtime.sources.asking import Format, plausible_fps
+from edge_runtime.sources.base import SourceOptions
+from edge_runtime.sources.health import STREAM_FROZEN_S
+from edge_runtime.sources.stream_clock import ArrivalClock, StampClock, StreamClock
+
+_KNOCK_S = 2.0
+# FFmpeg reads up to a few seconds ahead to find out what a stream holds; these are passed over.
+_BACKLOG_FRAMES = 300
+
+
+class NetworkCamera:
+    """A camera by its address. The address itself is kept to what opens it, and never shown."""
+
+    frozen_s = STREAM_FROZEN_S
+
+    def __init__(self, url: str, options: SourceOptions) -> None:
+        self.name = options.name or shown(url)
+        self._url, self._options = url.strip(), options
+
+    def open(self) -> StreamCapture:
+        """Raises SourceError: when it does not open."""
+        timeout_ms = int(self._options.timeout_s * 1e3)
+        # FFmpeg at its most talkative prints addresses; OpenCV reads this before it first opens.
+        os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
+        capture = cv2.VideoCapture(
+            self._url,
+            cv2.CAP_FFMPEG,
+            # As open parameters: set later they do nothing. One thread: each more holds back a
+            # frame.
+            [
+                *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms),
+                *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms),
+                *(cv2.CAP_PROP_N_THREADS, 1),
+            ],
+        )
+        if not capture.isOpened():
+            raise SourceError(f"{self.name} does not open: {self._why_not()}")
+        stamped = scheme_of(self._url) in ("rtsp", "rtsps")
+        opened = StreamCapture(capture, stamped=stamped, timeout_s=self._options.timeout_s)
+        if not opened.skip_backlog():
+            opened.close()
+            raise SourceError(f"{self.name} does not open: it answers, but sends no picture.")
+        return opened
+
+    def _why_not(self) -> str:
+        host = host_of(self._url)
+        if host is None:
+            return "its address is malformed; in user names and passwords write / ? # @ as %2F ..."
+        try:
+            socket.create_connection(host, timeout=min(_KNOCK_S, self._options.timeout_s)).close()
+        except socket.gaierror:
+            return f"no such host as {host[0]}; check the name, or give its number."
+        except ConnectionRefusedError:
+            return f"nothing listens on port {host[1]} there; check the port, and that it is on."
+        except OSError as exc:
+            return f"it cannot be reached ({exc.strerror or 'timed out'}); check the network."
+        return "it answers, but gives no video; check path, user name and password."
+
+
+class StreamCapture:
+    """An open network stream. See `Capture`."""
+
+    def __init__(self, capture: cv2.VideoCapture, *, stamped: bool, timeout_s: float) -> None:
+        self._capture, self._timeout_s = capture, timeout_s
+        self.fps = plausible_fps(capture.get(cv2.CAP_PROP_FPS))
+        width, height = (
+            int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        )
+        # What FFmpeg says of the rate of MJPEG over HTTP is made up.
+        self.granted = str(Format(width, height, self.fps or 0.0 if stamped else 0.0))
+        self._clock: StreamClock = StampClock() if stamped else ArrivalClock()
+
+    def skip_backlog(self) -> bool:
+        """Read over what has piled up during the opening; False when there is no picture."""
+        usual_s = 1 / (self.fps or 25.0)
+        before = time.perf_counter()
+        for _ in range(_BACKLOG_FRAMES):
+            if self.grab() is None:
+                return False
+            now = time.perf_counter()
+            if now - before > usual_s / 2:
+                break
+            before = now
+        return True
+
+    def grab(self) -> float | None:
+        begun = time.perf_counter()
+        if not self._capture.grab():
+            return None
+        now = time.perf_counter()
+        # After a timeout FFmpeg may still give what its decoder held, and then hang again.
+        if now - begun >= 0.95 * self._timeout_s:
+            return None
+        return self._clock.captured_s(now, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3)
+
+    def retrieve(self) -> np.ndarray | None:
+        ok, image = self._capture.retrieve()
+        return image if ok else None
+
+    def close(self) -> None:
+        self._capture.release()
