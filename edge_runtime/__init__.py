@@ -18,6 +18,8 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 27))
 # OpenCV and its FFmpeg speak on standard error, past Python; what matters, our own errors say.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+# A camera whose driver hangs is given up, and opened anew, after 5 s and not 10.
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "5")
 
 if TYPE_CHECKING:
     from edge_runtime.bundle import Bundle

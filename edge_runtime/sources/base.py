@@ -124,10 +124,14 @@ class SourceOptions:
     def __post_init__(self) -> None:
         for option in ("width", "height", "frames", "reopen_tries"):
             _require(option, getattr(self, option), whole=True)
-        for option in ("fps", "frozen_s", "reopen_first_s", "reopen_max_s"):
+        for option in ("fps", "reopen_first_s", "reopen_max_s"):
             _require(option, getattr(self, option))
-        for option in ("timeout_s", "stall_s", "stale_s"):
+        for option in ("timeout_s", "stall_s", "stale_s", "frozen_s"):
             _require(option, getattr(self, option))
+        if unknown := sorted((self.judge or frozenset()) - {"black", "frozen", "stale"}):
+            raise SourceError(
+                f"Option judge: knows no {unknown[0]!r}; it takes black, frozen and stale."
+            )
         if self.fourcc and not (len(self.fourcc) == 4 and self.fourcc.isascii()):
             raise SourceError(
                 f"Option fourcc: {self.fourcc!r} is no pixel format; four letters such as MJPG."

@@ -79,6 +79,9 @@ class PiCamera:
             ) from exc
         return PiCapture(camera, asked, self._options.timeout_s)
 
+    def interrupt(self) -> None:
+        """Nothing to do: a grab returns with the next picture, or at the driver's timeout."""
+
 
 class PiCapture:
     """An open camera of picamera2. See `Capture`."""
@@ -154,6 +157,9 @@ class ArgusCamera:
                 f"{self.pipeline}"
             )
         return ArgusCapture(capture, asked_for(self._options))
+
+    def interrupt(self) -> None:
+        """Nothing to do: a grab returns with the next picture, or at the driver's timeout."""
 
 
 class ArgusCapture:

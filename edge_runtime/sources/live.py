@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import random
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from typing import Protocol
@@ -18,11 +20,26 @@ from edge_runtime.sources.health import Watch
 # After so many pictures in a row that do not decode, the camera is opened anew.
 _UNDECODABLE = 30
 _EVENTS_KEPT = 256
-_CLOSE_S = 1.0
+# Closing waits so long for a grab in progress: first as it is, then interrupted.
+_PROMPT_S = 0.2
+_CLOSE_S = 0.5
+# At the end of the process: as long as the longest wait in a driver or for the network.
+_EXIT_S = 12.0
 # How quickly averages follow: one part in so many for each new frame.
 _INERTIA = 8
 # Once the pause has reached its longest, a camera that stays away is told of this often.
 _STILL_AWAY_S = 600.0
+
+
+# Those not yet collected; a running thread holds its own.
+_open_sources: weakref.WeakSet[LiveSource] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    # A thread that comes back from C++ into an interpreter that is gone takes the process down.
+    for source in list(_open_sources):
+        source._stop(_EXIT_S)
 
 
 class Capture(Protocol):
@@ -63,6 +80,9 @@ class Camera(Protocol):
 
     def open(self) -> Capture:
         """Open it. Raises SourceError with one line that says why not."""
+
+    def interrupt(self) -> None:
+        """Make a grab that waits in another thread return soon, where that can be done."""
 
 
 class LiveSource(Readable):
@@ -107,6 +127,7 @@ class LiveSource(Readable):
             target=self._run, args=(capture,), name=f"edgeproof-{camera.name}", daemon=True
         )
         self._thread.start()
+        _open_sources.add(self)
 
     # --- the reader's side ---
 
@@ -120,6 +141,7 @@ class LiveSource(Readable):
         with self._changed:
             if self._given_s is not None:
                 self._busy_s = _follow(self._busy_s, now - self._given_s)
+            self._forget_old(now)
             self._waiting = True
         try:
             while True:
@@ -138,13 +160,18 @@ class LiveSource(Readable):
             self._waiting = False
 
     def close(self) -> None:
+        self._stop(_CLOSE_S)
+
+    def _stop(self, patience_s: float) -> None:
         self._stopping.set()
         with self._changed:
             self._changed.notify_all()
-        # A capture must not be released while it is read. One that hangs in a network read is
-        # released by its own thread when the read times out, or goes with the process.
-        if self._thread is not threading.current_thread():
-            self._thread.join(timeout=_CLOSE_S)
+        # A capture must not be released while it is read: its thread does that, when the grab has
+        # returned. One that hangs in the driver or the network keeps nobody waiting here.
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout=_PROMPT_S)
+            self._camera.interrupt()
+            self._thread.join(timeout=patience_s)
 
     def _pending_events(self) -> list[SourceEvent]:
         with self._changed:
@@ -152,18 +179,19 @@ class LiveSource(Readable):
             self._events.clear()
             return events
 
+    def _forget_old(self, now_s: float) -> None:
+        # One that was decoded ahead, while the next one is nearer in time.
+        if self._newest and self._period_s and now_s - self._newest[1] > self._period_s / 2:
+            self._newest = None
+
     def _take(self) -> Frame | None:
-        """The newest frame, unless the next one is nearer in time than this one."""
         if self._newest is None:
             return None
-        frame, arrived_s = self._newest
-        now = time.perf_counter()
-        if self._period_s and now - arrived_s > self._period_s / 2:
-            return None
+        frame, _ = self._newest
         self._newest = None
         self._delivered += 1
         self.dropped = frame.index + 1 - self._delivered
-        self._given_s = now
+        self._given_s = time.perf_counter()
         return frame
 
     def _raise_error(self) -> None:

@@ -14,6 +14,7 @@ from edge_runtime.sources.address import host_of, scheme_of, shown
 from edge_runtime.sources.asking import Format, plausible_fps
 from edge_runtime.sources.base import SourceOptions
 from edge_runtime.sources.health import STREAM_FROZEN_S
+from edge_runtime.sources.sockets import connections, shut
 from edge_runtime.sources.stream_clock import ArrivalClock, StampClock, StreamClock
 
 _KNOCK_S = 2.0
@@ -29,12 +30,15 @@ class NetworkCamera:
     def __init__(self, url: str, options: SourceOptions) -> None:
         self.name = options.name or shown(url)
         self._url, self._options = url.strip(), options
+        self._connections: set[tuple[int, str]] = set()
 
     def open(self) -> StreamCapture:
         """Raises SourceError: when it does not open."""
         timeout_ms = int(self._options.timeout_s * 1e3)
         # FFmpeg at its most talkative prints addresses; OpenCV reads this before it first opens.
         os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
+        host = host_of(self._url)
+        before = connections(host[1]) if host else set()
         capture = cv2.VideoCapture(
             self._url,
             cv2.CAP_FFMPEG,
@@ -48,12 +52,18 @@ class NetworkCamera:
         )
         if not capture.isOpened():
             raise SourceError(f"{self.name} does not open: {self._why_not()}")
+        self._connections = (connections(host[1]) if host else set()) - before
         stamped = scheme_of(self._url) in ("rtsp", "rtsps")
         opened = StreamCapture(capture, stamped=stamped, timeout_s=self._options.timeout_s)
         if not opened.skip_backlog():
             opened.close()
             raise SourceError(f"{self.name} does not open: it answers, but sends no picture.")
         return opened
+
+    def interrupt(self) -> None:
+        """End a grab that waits for the network in another thread."""
+        for connection in self._connections:
+            shut(connection)
 
     def _why_not(self) -> str:
         host = host_of(self._url)

@@ -49,6 +49,9 @@ class V4l2Camera:
             )
         return V4l2Capture(capture, asked_for(self._options, fourcc=self._options.fourcc))
 
+    def interrupt(self) -> None:
+        """Nothing to do: a grab returns with the next picture, or at the driver's timeout."""
+
 
 class V4l2Capture:
     """An open V4L2 camera. See `Capture`."""

@@ -80,7 +80,7 @@ def test_run_never_loads_what_trains(colour_bundle: Path, colour_folder: Path):
     [
         pytest.param("missing.mp4", ["missing.mp4", "no such file"], id="missing"),
         pytest.param("97", ["Camera 97"], id="camera"),
-        pytest.param("rtsp://u:secret@h/s", ["network address"], id="address"),
+        pytest.param("rtsp://u:secret@127.0.0.1:1/s", ["rtsp://127.0.0.1:1", "port"], id="address"),
     ],
 )
 def test_a_source_that_does_not_open(colour_bundle: Path, tmp_path: Path, source, words):
