@@ -3,6 +3,7 @@
 from devices.errors import EdgeproofError, did_you_mean
 
 __all__ = [
+    "AcceleratorError",
     "BundleError",
     "EdgeproofError",
     "EngineError",
@@ -45,6 +46,10 @@ class EngineError(EdgeproofError, RuntimeError):
 
 class EngineMissingError(EngineError):
     """The package that an engine stands on is not installed."""
+
+
+class AcceleratorError(EngineError):
+    """An accelerator was required, and nothing of the model runs on one."""
 
 
 class TensorError(EdgeproofError, ValueError):
