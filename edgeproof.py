@@ -117,7 +117,7 @@ def _run_demo(bundle: Path, clip: Path, annotated: Path, truth: list[str]) -> fl
     video = VideoSink(annotated, fps=source.fps or 25.0)
     summary = run(classifier, source, [answers, video, TerminalSink()])
     typer.echo(f"{classifier.variant.name} on {classifier.engine.name}: {summary.fps:.0f} fps")
-    labels = [result.prediction.label for result in answers.results]
+    labels = [result.answer.label if result.answer else None for result in answers.results]
     return sum(a == b for a, b in zip(labels, truth, strict=True)) / len(truth)
 
 

@@ -167,8 +167,9 @@ class _Loop:
     def start(self) -> None:
         for number, source in enumerate(self._sources):
             source.on_event = self._event_taker(number)
-        for thread in [*(c.thread for c in self._captures), *self._pool.threads]:
-            thread.start()
+        for capture in self._captures:
+            capture.thread.start()
+        self._pool.start()
 
     def work(self, stop: threading.Event) -> None:
         """Write answers until there are no more, or it is enough."""
@@ -177,8 +178,8 @@ class _Loop:
                 if self._enough():
                     break
                 self._deliver(number, item)
-            self._heartbeat.beat(self._outbox.longest_work_s())
-        self.summary.interrupted = stop.is_set()
+            if self._heartbeat.is_due():
+                self._heartbeat.beat(self._outbox.longest_work_s())
 
     def finish(self) -> None:
         """End all threads, write what has been answered, and complete the summary."""

@@ -65,18 +65,18 @@ class Heartbeat:
         if self._notifier:
             self._notifier.send("READY=1", f"STATUS={status}")
 
+    def is_due(self) -> bool:
+        """Whether it is time for a sign of life: four times as often as systemd wants one."""
+        return self._limit_s is not None and time.monotonic() - self._last_s >= self._limit_s / 2
+
     def beat(self, longest_work_s: float) -> None:
         """Say that the loop lives, unless a frame has been worked on for too long.
 
         Args:
             longest_work_s: for how long the oldest unfinished frame has been worked on.
         """
-        if self._notifier is None or self._limit_s is None or longest_work_s > self._limit_s:
-            return
-        now = time.monotonic()
-        # Twice as often as needed, and never more: this is called for every frame.
-        if now - self._last_s >= self._limit_s / 2:
-            self._last_s = now
+        if self._notifier and self._limit_s and longest_work_s <= self._limit_s:
+            self._last_s = time.monotonic()
             self._notifier.send("WATCHDOG=1")
 
     def stopping(self) -> None:

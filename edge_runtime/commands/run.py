@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,17 +11,20 @@ import typer
 from edge_runtime.commands.arguments import MAX_THREADS, BundleArgument
 
 if TYPE_CHECKING:
-    from edge_runtime.bundle import Bundle
-    from edge_runtime.pipeline import Sink, Summary
-    from edge_runtime.sources import Source
+    from collections.abc import Callable
+
+    from devices import Profile
+    from edge_runtime.pipeline import LoopOptions
 
 
 def run_command(
     bundle: BundleArgument,
     source: Annotated[
-        str,
+        list[str],
         typer.Option(
-            help="Camera index, video file, folder of pictures, or a picture.", metavar="SOURCE"
+            help="Camera (0, /dev/video0, csi), address (rtsp://, http://), video file, folder of "
+            "pictures, picture, or replay:FILE. Repeat it for several cameras on one model.",
+            metavar="SOURCE",
         ),
     ],
     variant: Annotated[
@@ -47,7 +49,8 @@ def run_command(
         Path | None, typer.Option(help="Write one JSON object a line for each frame.")
     ] = None,
     video: Annotated[
-        Path | None, typer.Option(help="Write an annotated video (.mp4, .avi, .mkv).")
+        Path | None,
+        typer.Option(help="Write an annotated video (.mp4, .avi, .mkv); one for each source."),
     ] = None,
     display: Annotated[
         bool, typer.Option("--display", help="Show a window; needs a cv2 with a window system.")
@@ -55,115 +58,126 @@ def run_command(
     max_frames: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many frames.  [default: never]")
     ] = None,
+    average: Annotated[
+        int | None, typer.Option(min=1, help="Answer by the mean of the last N frames.")
+    ] = None,
+    votes: Annotated[
+        str | None,
+        typer.Option(metavar="K/N", help="Answer what K of the last N frames say, else unknown."),
+    ] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Answer unknown below it.  [default: the bundle's]"),
+    ] = None,
+    no_abstain: Annotated[
+        bool, typer.Option("--no-abstain", help="Never answer unknown for a low score.")
+    ] = False,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X,Y,W,H", help="Show the model only that part: in pixels, or 10%,0%,50%,100%."
+        ),
+    ] = None,
+    stride: Annotated[int, typer.Option(min=1, help="Answer every so many frames one.")] = 1,
+    batch: Annotated[
+        int, typer.Option(min=1, max=64, help="Run up to so many waiting frames together.")
+    ] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Engines side by side.  [default: 1 for cameras, one for each thread for files]",
+        ),
+    ] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Ask the camera for this width.")] = None,
+    height: Annotated[int | None, typer.Option(min=1, help="... for this height.")] = None,
+    fps: Annotated[float | None, typer.Option(min=0.01, help="... for this rate.")] = None,
+    fourcc: Annotated[
+        str, typer.Option(metavar="CODE", help="... for this pixel format; '' for its own choice.")
+    ] = "MJPG",
+    realtime: Annotated[
+        bool | None,
+        typer.Option(
+            "--realtime/--no-realtime",
+            help="Play a file at its own pace, as a camera.  [default: only replay:]",
+        ),
+    ] = None,
+    reopen: Annotated[
+        bool, typer.Option("--reopen/--no-reopen", help="Open a camera that was lost again.")
+    ] = True,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="For opening and reading an address.")
+    ] = 5.0,
 ) -> None:
-    """Answer a camera, a video or pictures with a bundle's model.
+    """Answer cameras, videos or pictures with a bundle's model.
 
     Ctrl-C ends it and prints the summary.
     """
-    import devices
-    from edge_runtime.classifier import Classifier
-    from edge_runtime.pipeline import Summary, run
-    from edge_runtime.sources import open_source
+    from edge_runtime.commands.running import Outputs, run_until_stopped
+    from edge_runtime.sources import SourceOptions
 
-    outputs = {"--jsonl": jsonl, "--video": video}
-    _require_apart(bundle, source, {name: path for name, path in outputs.items() if path})
-    classifier = Classifier(
+    named = _profile(profile)
+    asked = SourceOptions(
+        camera=named.camera if named else None,
+        width=width,
+        height=height,
+        fps=fps,
+        fourcc=fourcc,
+        realtime=realtime,
+        reopen=reopen,
+        timeout_s=timeout,
+    )
+    outputs = Outputs(jsonl=jsonl, video=video, display=display)
+    outputs.require_apart(bundle, source)
+    run_until_stopped(
         bundle,
-        variant=variant,
-        engine=engine,
+        source,
+        asked,
+        outputs,
+        options=_loop_options(average, votes, min_score, no_abstain, region, stride, batch),
+        engine={"variant": variant, "engine": engine, "profile": named},
         threads=threads,
-        profile=devices.profile(profile) if profile else None,
+        workers=workers,
+        max_frames=max_frames,
     )
-    engine_used = classifier.engine
-    typer.echo(
-        f"{classifier.bundle.name}: {classifier.variant.name} on {engine_used.name} "
-        f"{engine_used.version}, {engine_used.threads} threads ({classifier.profile.name})"
+
+
+def _profile(name: str | None) -> Profile | None:
+    import devices
+
+    return devices.profile(name) if name else None
+
+
+def _loop_options(
+    average: int | None,
+    votes: str | None,
+    min_score: float | None,
+    no_abstain: bool,
+    region: str | None,
+    stride: int,
+    batch: int,
+) -> LoopOptions:
+    """Raises OptionError for what is no region or vote, or contradicts itself."""
+    from edge_runtime.errors import OptionError
+    from edge_runtime.loop.region import Region
+    from edge_runtime.loop.smoothing import MovingAverage, Votes, parse_votes
+    from edge_runtime.pipeline import LoopOptions
+
+    if average is not None and votes is not None:
+        raise OptionError("--average and --votes are two ways of the same; give one.")
+    if min_score is not None and no_abstain:
+        raise OptionError("--min-score and --no-abstain contradict each other; give one.")
+    smoother: Callable[[], Smoother] | None = None
+    if average is not None:
+        MovingAverage(average)  # raises now, not with the first frame
+        smoother = partial(MovingAverage, average)
+    if votes is not None:
+        smoother = partial(Votes, *parse_votes(votes))
+    return LoopOptions(
+        batch=batch,
+        stride=stride,
+        region=Region.parse(region) if region else None,
+        min_score=0.0 if no_abstain else min_score,
+        smoother=smoother,
     )
-    stop = threading.Event()
-    frames = open_source(source)
-    try:
-        sinks = _open_sinks(classifier.bundle, frames, jsonl, video, display, stop)
-    except BaseException:
-        frames.close()
-        raise
-    summary = Summary()
-    try:
-        run(classifier, frames, sinks, stop=stop, max_frames=max_frames, summary=summary)
-    finally:
-        _print_summary(summary, [path for path in (jsonl, video) if path])
-    if summary.interrupted:
-        raise typer.Exit(130)
-
-
-def _require_apart(bundle: Path, source: str, outputs: dict[str, Path]) -> None:
-    """An output must not be written over what is read, nor over the other output.
-
-    Raises:
-        SinkError: when it would be.
-    """
-    from edge_runtime.errors import SinkError
-
-    taken = {Path(source).resolve(): "the source"}
-    for option, path in outputs.items():
-        place = path.resolve()
-        if place in taken:
-            raise SinkError(f"{option} {path}: is {taken[place]}; choose another name.")
-        if place == bundle.resolve() or place.is_relative_to(bundle.resolve()):
-            raise SinkError(f"{option} {path}: lies in the bundle; choose another place.")
-        taken[place] = f"also given to {option}"
-
-
-def _open_sinks(
-    bundle: Bundle,
-    source: Source,
-    jsonl: Path | None,
-    video: Path | None,
-    display: bool,
-    stop: threading.Event,
-) -> list[Sink]:
-    """Open what was asked for; if one fails, those before it are closed again."""
-    from edge_runtime.sinks.terminal import TerminalSink
-
-    with contextlib.ExitStack() as undo:
-        sinks: list[Sink] = []
-
-        def add(sink: Sink) -> None:
-            sinks.append(sink)
-            undo.callback(sink.close)
-
-        if display:
-            from edge_runtime.sinks.window import WindowSink
-
-            add(WindowSink(on_quit=stop.set))
-        if video:
-            from edge_runtime.sinks.video import DEFAULT_FPS, VideoSink
-
-            add(VideoSink(video, fps=source.fps or DEFAULT_FPS))
-        if jsonl:
-            from edge_runtime.sinks.jsonl import JsonLinesSink
-
-            add(JsonLinesSink(jsonl, bundle.labels))
-        add(TerminalSink())
-        undo.pop_all()
-    return sinks
-
-
-def _print_summary(summary: Summary, written: list[Path]) -> None:
-    if not summary.frames:
-        typer.echo("No frame was answered.", err=True)
-        return
-    from edge_runtime.text import printable
-
-    best = summary.labels.most_common(5)
-    common = ", ".join(f"{printable(label)} {count}" for label, count in best)
-    typer.echo(
-        f"{summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.0f} fps), "
-        f"median frame age {summary.age_ms_median:.0f} ms, {summary.dropped} dropped: {common}"
-    )
-    for reason in summary.skipped[:10]:
-        typer.echo(f"note: {printable(reason)}", err=True)
-    if len(summary.skipped) > 1:
-        typer.echo(f"note: {len(summary.skipped)} files skipped in all", err=True)
-    for path in written:
-        if path.exists():
-            typer.echo(f"wrote {path}")

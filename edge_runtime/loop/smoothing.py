@@ -42,7 +42,7 @@ class MovingAverage:
         if not np.isfinite(probabilities).all():
             return probabilities, None  # one NaN would stay in the mean of the whole window
         self._recent.append(probabilities)
-        mean = np.mean(self._recent, axis=0, dtype=np.float32)
+        mean = np.asarray(np.mean(self._recent, axis=0, dtype=np.float32))
         return mean, int(mean.argmax())
 
     def reset(self) -> None:
@@ -74,7 +74,7 @@ class Votes:
             self._recent.append((None, np.zeros_like(probabilities)))
             return probabilities, None
         self._recent.append((int(probabilities.argmax()) if known else None, probabilities))
-        mean = np.mean([row for _, row in self._recent], axis=0, dtype=np.float32)
+        mean = np.asarray(np.mean([row for _, row in self._recent], axis=0, dtype=np.float32))
         label, count = Counter(vote for vote, _ in self._recent).most_common(1)[0]
         return mean, label if count >= self._needed else None
 

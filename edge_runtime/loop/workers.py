@@ -90,7 +90,7 @@ class Worker:
         self._durations: deque[float] = deque(maxlen=_REMEMBERED)
 
     def run(self) -> None:
-        """Work until there are no more frames. What goes wrong is raised where answers are taken."""
+        """Work until there are no more frames; what goes wrong is raised by the outbox."""
         classifier = self._load()
         while True:
             with self._order:
@@ -126,7 +126,9 @@ class Worker:
             inputs.append(self._input(classifier, captured.frame.bgr))
             preprocess_ms.append((time.perf_counter() - before) * 1e3)
         ready = time.perf_counter()
-        rows = classifier.probabilities(_stacked(inputs)) if inputs else []
+        rows: Sequence[np.ndarray] | np.ndarray = (
+            classifier.probabilities(_stacked(inputs)) if inputs else ()
+        )
         done = time.perf_counter()
         if good:
             self._durations.append(done - start)

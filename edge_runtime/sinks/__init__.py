@@ -7,4 +7,11 @@ from edge_runtime.sinks.terminal import TerminalSink
 from edge_runtime.sinks.video import VideoSink
 from edge_runtime.sinks.window import WindowSink
 
-__all__ = ["CollectingSink", "JsonLinesSink", "OneSourceSink", "TerminalSink", "VideoSink", "WindowSink"]
+__all__ = [
+    "CollectingSink",
+    "JsonLinesSink",
+    "OneSourceSink",
+    "TerminalSink",
+    "VideoSink",
+    "WindowSink",
+]

@@ -18,10 +18,20 @@ _REDRAW_S = 0.1
 class TerminalSink:
     """Redraws one line on a terminal; elsewhere prints a line when a source's answer changes."""
 
-    def __init__(self, out: TextIO | None = None, *, name_sources: bool = False) -> None:
-        """Args: name_sources: say which source each line is of; for several cameras."""
+    def __init__(
+        self,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+        *,
+        name_sources: bool = False,
+    ) -> None:
+        """Args:
+        err: where events and notes go; unless given, standard error.
+        name_sources: say which source each line is of; for several cameras.
+        """
         # Started with its output closed, a process has no sys.stdout at all.
         self._out = out or sys.stdout or io.StringIO()
+        self._err = err or sys.stderr or io.StringIO()
         self._is_terminal = self._out.isatty()
         self._name_sources = name_sources
         self._drawn_s = 0.0
@@ -47,10 +57,12 @@ class TerminalSink:
         self.note(f"{name}{event.kind}: {printable(event.detail)}")
 
     def note(self, text: str) -> None:
-        """Print a line for people, above the live one."""
-        clear = "\r\x1b[K" if self._is_terminal else ""
-        self._out.write(f"{clear}{text}\n")
-        self._out.flush()
+        """Tell people something, above the live line."""
+        if self._is_terminal:
+            self._out.write("\r\x1b[K")
+            self._out.flush()
+        self._err.write(f"{text}\n")
+        self._err.flush()
 
     def close(self) -> None:
         if self._is_terminal and self._last is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -53,5 +54,6 @@ class WindowSink:
 
     def close(self) -> None:
         if self._shown:
-            cv2.destroyWindow(self._title)
+            with contextlib.suppress(cv2.error):  # closed by the user
+                cv2.destroyWindow(self._title)
             self._shown = False
