@@ -197,6 +197,7 @@ def _variant(folder: Path, outcome: Outcome, matrix: Matrix) -> Variant:
         scheme=outcome.plan.scheme if is_onnx_int8 else None,
         noise=outcome.noise,
         repair=outcome.repair,
+        abstain=outcome.abstain,
     )
 
 

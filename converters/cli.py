@@ -70,6 +70,14 @@ def convert_command(
         int, typer.Option(min=1, help="Quantise by at most so many training pictures.")
     ] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Chooses which, when there are more.")] = 0,
+    answers_right: Annotated[
+        float,
+        typer.Option(
+            metavar="FRACTION",
+            help="Choose for each variant the score below which it answers unknown, so that this "
+            "fraction of its answers is right.",
+        ),
+    ] = 0.95,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a bundle that is there already.")
     ] = False,
@@ -91,6 +99,7 @@ def convert_command(
         samples=samples,
         calibration=calibration,
         seed=seed,
+        answers_right=answers_right,
         overwrite=overwrite,
         command=shlex.join(["edgeproof", *sys.argv[1:]]),
     )
@@ -124,6 +133,7 @@ def print_conversion(conversion: Conversion) -> None:
     console.print(table)
     for outcome in conversion.outcomes:
         _print_details(outcome)
+    _print_abstain(conversion)
     for warning in conversion.warnings:
         typer.echo(f"warning: {warning}", err=True)
     _print_c_source(conversion)
@@ -160,6 +170,23 @@ def _print_details(outcome: Outcome) -> None:
             typer.echo(
                 f"    {_decibels(layer.sqnr_db)} {_decibels(layer.own_db)}  "
                 f"{layer.layer} ({layer.operator})"
+            )
+
+
+def _print_abstain(conversion: Conversion) -> None:
+    """When each variant answers `unknown`; nothing of those that answer always."""
+    for outcome in conversion.outcomes:
+        chosen = outcome.abstain
+        if outcome.proof and chosen is None:
+            typer.echo(
+                f"{outcome.name}: even its surest answers are wrong too often to choose a score "
+                "below which to say unknown; it always answers"
+            )
+        elif chosen and chosen.min_score:
+            typer.echo(
+                f"{outcome.name}: unknown below {chosen.min_score:.3f}: answers "
+                f"{chosen.coverage:.1%} of the pictures, {chosen.precision:.1%} of them right "
+                f"(95 % interval from {chosen.precision_low:.1%})"
             )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from devices import Profile
+    from edge_runtime.loop.smoothing import Smoother
     from edge_runtime.pipeline import LoopOptions
 
 
