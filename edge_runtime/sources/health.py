@@ -117,11 +117,13 @@ def is_black(pixels: np.ndarray) -> bool:
     """Whether a grid of pixels, uint8 (rows, columns, 3), shows nothing but noise around black."""
     if pixels.mean() >= _BLACK_MEAN:
         return False
-    light = pixels.max(axis=2).astype(np.float32)
+    # Not max(axis=2): that is ten times as slow over so short an axis.
+    light = np.maximum(np.maximum(pixels[..., 0], pixels[..., 1]), pixels[..., 2])
     rows, columns = (max(1, size // _BLOCK) for size in light.shape)
     cut = light[: rows * (light.shape[0] // rows), : columns * (light.shape[1] // columns)]
-    blocks = cut.reshape(rows, cut.shape[0] // rows, columns, -1).mean(axis=(1, 3))
-    return bool(np.ptp(blocks) < _BLACK_SPREAD)
+    blocks = cut.reshape(rows, cut.shape[0] // rows, columns, -1)
+    levels = blocks.sum(axis=(1, 3), dtype=np.uint32) / (blocks.shape[1] * blocks.shape[3])
+    return bool(np.ptp(levels) < _BLACK_SPREAD)
 
 
 def _alike(pixels: np.ndarray, anchor: np.ndarray | None) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from edge_runtime.sources import SourceOptions
 from edge_runtime.sources.health import ALL_CONDITIONS, Health, Watch
 
-H, W = 480, 640
+H, W = 240, 320
 
 
 def health(**other: float) -> Health:
@@ -40,13 +40,13 @@ def test_a_covered_lens_is_black_whatever_its_noise(sigma: float):
 @pytest.mark.parametrize("level", [0, 5, 10])
 def test_a_dark_room_with_something_to_see_is_not_black(level: int):
     room = np.full((H, W, 3), level, np.float32)
-    room[100:300, 200:350] += 12  # somebody in it
+    room[50:150, 100:175] += 12  # somebody in it
     assert judged([noisy(room, 3, 0)]) == ["ok"]
 
 
 def test_stars_lamps_and_a_dim_but_lit_wall_are_not_black():
     lamp = np.zeros((H, W, 3))
-    lamp[200:240, 300:340] = 255
+    lamp[100:120, 150:170] = 255
     assert judged([noisy(lamp, 2, 0), np.full((H, W, 3), 30, np.uint8)]) == ["ok", "ok"]
 
 
@@ -60,13 +60,13 @@ def test_one_picture_again_and_again_is_frozen():
 def test_a_running_clock_does_not_hide_a_frozen_picture():
     pictures = [scene().astype(np.uint8) for _ in range(60)]
     for number, each in enumerate(pictures):
-        each[8:20, 8:24] = number * 4  # digits in the corner
+        each[4:10, 4:12] = number * 4  # digits in the corner
     assert judged(pictures)[-1] == "frozen"
 
 
 @pytest.mark.parametrize("sigma", [0.3, 1, 3])
 def test_a_still_scene_with_sensor_noise_is_not_frozen(sigma: float):
-    assert set(judged([noisy(scene(), sigma, seed) for seed in range(90)])) == {"ok"}
+    assert set(judged([noisy(scene(), sigma, seed) for seed in range(45)])) == {"ok"}
 
 
 def test_slow_change_adds_up_to_news():

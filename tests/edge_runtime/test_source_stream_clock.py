@@ -1,0 +1,55 @@
+"""Held-up frames of a network stream are told by their time stamps or by their crowding."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_runtime.sources.stream_clock import ArrivalClock, StampClock
+
+PERIOD = 1 / 30
+
+
+def delays(clock, frames: list[tuple[float, float]]) -> list[float]:
+    return [arrived - clock.captured_s(arrived, stamp) for arrived, stamp in frames]
+
+
+def test_steady_frames_are_new():
+    frames = [(100 + n * PERIOD, n * PERIOD) for n in range(3000)]
+    assert max(delays(StampClock(), frames)) == pytest.approx(0, abs=1e-6)
+    assert max(delays(ArrivalClock(), frames)) == 0
+
+
+def test_frames_held_up_and_let_go_together():
+    # Ten seconds of frames; those of the third second all arrive at its end.
+    frames = [(max(n * PERIOD, 3.0 if n * PERIOD >= 2 else 0), n * PERIOD) for n in range(300)]
+    found = delays(StampClock(), frames)
+    assert found[60] == pytest.approx(1.0, abs=0.01)
+    assert found[75] == pytest.approx(0.5, abs=0.01)
+    assert max(found[91:]) == pytest.approx(0, abs=1e-6)
+    # Without stamps, by a few milliseconds' pause between frames that were held up.
+    crowded = [(arrived + n * 1e-4, 0.0) for n, (arrived, _) in enumerate(frames)]
+    found = delays(ArrivalClock(), crowded)
+    assert found[60] == pytest.approx(1.0, abs=0.05)
+    assert found[75] == pytest.approx(0.5, abs=0.05)
+    assert max(found[95:]) < 0.05
+
+
+@pytest.mark.parametrize("drift", [-300e-6, 300e-6])
+def test_clocks_that_drift_apart_make_no_delay(drift: float):
+    frames = [(n * 0.1, n * 0.1 * (1 + drift)) for n in range(36_000)]  # an hour
+    assert max(delays(StampClock(), frames)) < 0.03
+
+
+def test_stamps_that_begin_anew():
+    frames = [(n * PERIOD, n * PERIOD) for n in range(300)]
+    frames += [(10 + n * PERIOD, n * PERIOD) for n in range(300)]
+    assert max(delays(StampClock(), frames)) == pytest.approx(0, abs=1e-6)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(-1e6, 1e6)), max_size=50))
+def test_no_frame_is_from_the_future(frames: list[tuple[float, float]]):
+    frames = sorted(frames)
+    assert all(delay >= 0 for delay in delays(StampClock(), frames))
+    assert all(delay >= 0 for delay in delays(ArrivalClock(), frames))
