@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_runtime.commands.arguments import MAX_THREADS, BundleArgument
+from edge_runtime.commands.engine_options import (
+    DelegateOption,
+    ProviderOption,
+    RequireAccelerator,
+    engine_options,
+)
 
 if TYPE_CHECKING:
     from edge_runtime.bundle import Bundle
@@ -43,6 +49,9 @@ def run_command(
         str | None,
         typer.Option(help="Device profile; `edgeproof devices` lists them.  [default: detected]"),
     ] = None,
+    delegate: DelegateOption = None,
+    provider: ProviderOption = None,
+    require_accelerator: RequireAccelerator = False,
     jsonl: Annotated[
         Path | None, typer.Option(help="Write one JSON object a line for each frame.")
     ] = None,
@@ -64,21 +73,25 @@ def run_command(
     from edge_runtime.classifier import Classifier
     from edge_runtime.pipeline import Summary, run
     from edge_runtime.sources import open_source
+    from edge_runtime.text import printable
 
     outputs = {"--jsonl": jsonl, "--video": video}
     _require_apart(bundle, source, {name: path for name, path in outputs.items() if path})
+    suits = devices.profile(profile) if profile else devices.profile_for(devices.detect())
     classifier = Classifier(
         bundle,
         variant=variant,
         engine=engine,
         threads=threads,
-        profile=devices.profile(profile) if profile else None,
+        profile=suits,
+        options=engine_options(suits, delegate, provider, require_accelerator),
     )
-    engine_used = classifier.engine
     typer.echo(
-        f"{classifier.bundle.name}: {classifier.variant.name} on {engine_used.name} "
-        f"{engine_used.version}, {engine_used.threads} threads ({classifier.profile.name})"
+        f"{classifier.bundle.name}: {classifier.variant.name} on {classifier.engine.describe()} "
+        f"({classifier.profile.name})"
     )
+    for note in classifier.notes:
+        typer.echo(f"note: {printable(note)}", err=True)
     stop = threading.Event()
     frames = open_source(source)
     try:
