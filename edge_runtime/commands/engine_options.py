@@ -31,7 +31,8 @@ ProviderOption = Annotated[
 RequireAccelerator = Annotated[
     bool,
     typer.Option(
-        "--require-accelerator", help="Fail instead of falling back to the CPU; say what is missing."
+        "--require-accelerator",
+        help="Fail instead of falling back to the CPU; say what is missing.",
     ),
 ]
 
