@@ -1,8 +1,10 @@
-"""Which machine is this, and what suits it: facts read from the system, and profiles as data.
+"""Which machine is this, how is it doing, and what suits it: facts read from the system, and
+profiles as data.
 
 The lowest floor of edgeproof: needs nothing but Python, and costs next to nothing to import.
 """
 
+from devices._health import Health, HealthSampler, health
 from devices.errors import EdgeproofError, ProfileError, UnknownDeviceError
 from devices.facts import Camera, Device, detect
 from devices.profiles import (
@@ -20,11 +22,14 @@ __all__ = [
     "CameraSettings",
     "Device",
     "EdgeproofError",
+    "Health",
+    "HealthSampler",
     "Match",
     "Profile",
     "ProfileError",
     "UnknownDeviceError",
     "detect",
+    "health",
     "load_profiles",
     "profile",
     "profile_for",

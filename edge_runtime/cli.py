@@ -1,9 +1,10 @@
-"""What a device needs: `edgeproof run` and `edgeproof verify`."""
+"""What a device needs: `edgeproof run`, `edgeproof verify` and `edgeproof bench`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edge_runtime.commands.bench import bench_command
 from edge_runtime.commands.run import run_command
 from edge_runtime.commands.verify import verify_command
 
@@ -15,3 +16,4 @@ def mount(app: typer.Typer) -> None:
     """Add this package's commands."""
     app.command("run", short_help="Answer a camera, a video or pictures.")(run_command)
     app.command("verify", short_help="Replay a bundle's proof on this machine.")(verify_command)
+    app.command("bench", short_help="Measure every way to run a bundle here.")(bench_command)

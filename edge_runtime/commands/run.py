@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_runtime.commands.arguments import MAX_THREADS, BundleArgument
+from edge_runtime.commands.engine_options import (
+    DelegateOption,
+    ProviderOption,
+    RequireAccelerator,
+    engine_options,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from devices import Profile
     from edge_runtime.loop.smoothing import Smoother
     from edge_runtime.pipeline import LoopOptions
 
@@ -46,6 +51,9 @@ def run_command(
         str | None,
         typer.Option(help="Device profile; `edgeproof devices` lists them.  [default: detected]"),
     ] = None,
+    delegate: DelegateOption = None,
+    provider: ProviderOption = None,
+    require_accelerator: RequireAccelerator = False,
     jsonl: Annotated[
         Path | None, typer.Option(help="Write one JSON object a line for each frame.")
     ] = None,
@@ -115,12 +123,13 @@ def run_command(
 
     Ctrl-C ends it and prints the summary.
     """
+    import devices
     from edge_runtime.commands.running import Outputs, run_until_stopped
     from edge_runtime.sources import SourceOptions
 
-    named = _profile(profile)
+    suits = devices.profile(profile) if profile else devices.profile_for(devices.detect())
     asked = SourceOptions(
-        camera=named.camera if named else None,
+        camera=suits.camera,
         width=width,
         height=height,
         fps=fps,
@@ -137,17 +146,16 @@ def run_command(
         asked,
         outputs,
         options=_loop_options(average, votes, min_score, no_abstain, region, stride, batch),
-        engine={"variant": variant, "engine": engine, "profile": named},
+        engine={
+            "variant": variant,
+            "engine": engine,
+            "profile": suits,
+            "options": engine_options(suits, delegate, provider, require_accelerator),
+        },
         threads=threads,
         workers=workers,
         max_frames=max_frames,
     )
-
-
-def _profile(name: str | None) -> Profile | None:
-    import devices
-
-    return devices.profile(name) if name else None
 
 
 def _loop_options(

@@ -15,11 +15,10 @@ from typing import TypedDict
 
 import typer
 
-import devices
 from devices import Profile
 from edge_runtime.bundle import Bundle
 from edge_runtime.classifier import Classifier
-from edge_runtime.engines.base import threads_or_all
+from edge_runtime.engines.options import EngineOptions
 from edge_runtime.errors import SinkError
 from edge_runtime.pipeline import LoopOptions, Sink, Summary, run
 from edge_runtime.sinks.terminal import TerminalSink
@@ -37,7 +36,8 @@ class EngineChoice(TypedDict):
 
     variant: str | None
     engine: str | None
-    profile: Profile | None
+    profile: Profile
+    options: EngineOptions | None
 
 
 @dataclass(frozen=True)
@@ -148,28 +148,27 @@ def _load(
     waits for the slowest part of a layer. A camera's newest frame is answered soonest by one
     engine with all threads.
     """
-    if threads is None:
-        device = devices.detect()
-        profile = engine["profile"] or devices.profile_for(device)
-        threads = profile.threads_on(device)
-    threads = threads_or_all(threads)
+    classifier = Classifier(bundle, threads=threads, **engine)
+    threads = classifier.engine.threads
     if workers is None:
-        several = not any(s.live or s.frame_count == 1 for s in sources) and options.batch == 1
-        workers = min(threads, _MOST_WORKERS) if several else 1
-    classifier = Classifier(bundle, threads=max(1, threads // workers), **engine)
-    if classifier.engine.accelerator:
-        workers = 1  # there is one of it
+        many = not any(s.live or s.frame_count == 1 for s in sources)
+        on_cpu = not classifier.engine.accelerator  # of which there is one
+        workers = min(threads, _MOST_WORKERS) if many and on_cpu and options.batch == 1 else 1
+    if workers > 1:
+        whole = classifier.engine
+        classifier = classifier.twin(threads=max(1, threads // workers))
+        whole.close()
     return classifier, replace(options, workers=workers)
 
 
 def _say_what_runs(classifier: Classifier, sources: list[Source], options: LoopOptions) -> None:
-    used = classifier.engine
-    threads = f"{used.threads} thread{'s' * (used.threads != 1)}"
-    side_by_side = f"{options.workers} engines of " if options.workers > 1 else ""
+    side_by_side = f", {options.workers} side by side" if options.workers > 1 else ""
     typer.echo(
-        f"{printable(classifier.bundle.name)}: {classifier.variant.name} on {used.name} "
-        f"{used.version}, {side_by_side}{threads} ({classifier.profile.name})"
+        f"{printable(classifier.bundle.name)}: {classifier.variant.name} on "
+        f"{classifier.engine.describe()}{side_by_side} ({classifier.profile.name})"
     )
+    for note in classifier.notes:
+        typer.echo(f"note: {printable(note)}", err=True)
     for source in sources:
         if source.granted:
             typer.echo(f"{printable(source.name)}: {printable(source.granted)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,12 +29,14 @@ from edge_runtime.text import one_line
 
 _DTYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
 _SEVERITY_ERROR = 3
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")  # onnxruntime colours its log
 
 
 class OnnxRuntimeEngine(Engine):
     """onnxruntime: on the CPU, or on the providers that the options name, in their order."""
 
     name = "onnxruntime"
+    _session: Any
 
     def __init__(
         self, model: Path, *, threads: int = 0, options: EngineOptions = NO_OPTIONS
@@ -62,29 +65,39 @@ class OnnxRuntimeEngine(Engine):
 
     def _load(self, model: Path, providers: list[str], options: EngineOptions) -> dict[str, str]:
         """Make the session and count; returns why a provider among `providers` is not in it."""
+        missing: dict[str, str] = {}
+        while True:
+            wanted = [name for name in providers if name not in missing]
+            said = self._start_session(model, wanted, options)
+            failed = [name for name in wanted if name not in self._session.get_providers()]
+            if not failed:
+                return missing
+            # onnxruntime may have dropped good ones with it: the rest is tried again.
+            missing[failed[0]] = f"does not start: {_reason(said)}"
+
+    def _start_session(self, model: Path, providers: list[str], options: EngineOptions) -> str:
+        """Make the session; returns what onnxruntime said meanwhile.
+
+        Where a provider does not start, onnxruntime says why on either stream and goes on.
+        """
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = self.threads
         # Waiting threads would otherwise burn a core between two frames.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         settings.add_session_config_entry("session.inter_op.allow_spinning", "0")
         settings.log_severity_level = _SEVERITY_ERROR
-        on_cpu_only = providers == [CPU]
-        meter = None if on_cpu_only else AssignmentMeter(settings)
+        meter = None if providers == [CPU] else AssignmentMeter(settings)
         told = [with_options(name, model, options) for name in providers]
         printed = io.StringIO()
         try:
-            # Where a provider does not start, onnxruntime says so on either stream and goes on
-            # with the next one.
             with (
                 native_stderr() as written,
                 contextlib.redirect_stdout(printed),
                 warnings.catch_warnings(),
             ):
                 warnings.simplefilter("ignore")
-                self._session: Any = onnxruntime.InferenceSession(
-                    str(model), settings, providers=told
-                )
-                said = one_line(printed.getvalue() + written())
+                self._session = onnxruntime.InferenceSession(str(model), settings, providers=told)
+                said = written() + printed.getvalue()
         except Exception as exc:  # onnxruntime raises its own, unrelated classes
             raise EngineError(f"{model}: does not load on {self.name}: {exc}") from exc
         # Later failures are errors: nothing moves to another provider in the middle of a run.
@@ -92,13 +105,8 @@ class OnnxRuntimeEngine(Engine):
         self._read_specs(model)
         if meter:
             feed = {self.input.name: np.zeros((1, *self.input.shape), self.input.dtype)}
-            self._place(meter.count(self._session, feed))
-        started = self._session.get_providers()
-        return {
-            name: f"does not start: {said or 'no reason given'}"
-            for name in providers
-            if name not in started
-        }
+            self._place(meter.count(self._session, model, feed))
+        return said
 
     def _read_specs(self, model: Path) -> None:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -126,6 +134,14 @@ class OnnxRuntimeEngine(Engine):
         except Exception as exc:  # onnxruntime raises its own, unrelated classes
             raise EngineError(f"{self.name} failed to run the model: {exc}") from exc
         return np.asarray(output)
+
+
+def _reason(said: str) -> str:
+    """The part of onnxruntime's words that tells what is missing."""
+    for pattern in (r"with error: ([^\n]+)", r"(Failed to [^\n]+)", r"(Please [^\n]+)"):
+        if found := re.search(pattern, said):
+            return one_line(_ESCAPES.sub("", found[1]))
+    return one_line(_ESCAPES.sub("", said)) or "no reason given"
 
 
 def _spec(node: onnxruntime.NodeArg, model: Path) -> TensorSpec:

@@ -57,7 +57,7 @@ def with_options(provider: str, model: Path, options: EngineOptions) -> str | tu
     """
     if provider != _TENSORRT:
         return provider
-    told = {
+    told: dict[str, object] = {
         # The file's own Quantize and Dequantize operators say the ranges: no calibration table.
         "trt_int8_enable": options.precision == "int8",
         "trt_fp16_enable": options.precision == "float16",

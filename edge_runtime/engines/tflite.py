@@ -21,6 +21,7 @@ class _InterpreterEngine(Engine):
     _module: ClassVar[str]
     _resolver: ClassVar[str] = "AUTO"
     _kernels: ClassVar[str] = "built-in"
+    _interpreter: Any
 
     def __init__(
         self, model: Path, *, threads: int = 0, options: EngineOptions = NO_OPTIONS
