@@ -59,6 +59,8 @@ class Region:
         left, top = round(self.x * across), round(self.y * down)
         right = round((self.x + self.width) * across)
         bottom = round((self.y + self.height) * down)
+        if self.fractions:  # a sliver is at least a pixel, and inside
+            left, top = min(left, width - 1), min(top, height - 1)
         right, bottom = max(right, left + 1), max(bottom, top + 1)
         if right > width or bottom > height:
             raise OptionError(
