@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,11 +55,16 @@ def test_a_full_disk_is_survived_counted_and_told(small_disk: Path):
 
 
 def test_a_run_on_a_full_disk_goes_on(small_disk: Path, colour_bundle: Path, colour_video: Path):
-    from tests.edge_runtime.test_cli import edgeproof
-
     jsonl = small_disk / "answers.jsonl"
     (small_disk / "ballast").write_bytes(bytes(60_000))
-    done = edgeproof("run", colour_bundle, "--source", colour_video, "--jsonl", jsonl)
+    arguments = ["run", colour_bundle, "--source", colour_video, "--jsonl", jsonl]
+    done = subprocess.run(
+        [sys.executable, "-m", "edgeproof", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert "30 frames in" in done.stdout
     assert done.returncode == 1
     assert "lines are lost" in done.stderr

@@ -15,9 +15,9 @@ pytestmark = pytest.mark.end_to_end
 
 
 def started(bundle: Path, source: str, *arguments: str | Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "edgeproof", "run", bundle, "--source", source, *arguments]
     return subprocess.Popen(
-        [sys.executable, "-m", "edgeproof", "run", str(bundle), "--source", source]
-        + list(map(str, arguments)),
+        [str(part) for part in command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
