@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TypedDict
 
+import cv2
 import typer
 
 from devices import Profile
@@ -92,6 +93,8 @@ def run_until_stopped(
     max_frames: int | None,
 ) -> None:
     """Open, run, print; raises `typer.Exit` with 130 when the user ended it."""
+    # Each stage has a thread of its own: splitting one small resize among more only costs.
+    cv2.setNumThreads(1)
     heartbeat = Heartbeat(Notifier.from_environment())
     stop = threading.Event()
     summary = Summary()
