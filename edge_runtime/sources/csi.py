@@ -16,10 +16,9 @@ import numpy as np
 from edge_runtime.errors import SourceError
 from edge_runtime.sources.asking import Format, asked_for, camera_settings, plausible_fps
 from edge_runtime.sources.base import SourceOptions
+from edge_runtime.sources.driver_clock import DriverClock
 from edge_runtime.sources.health import CAMERA_FROZEN_S
 from edge_runtime.sources.live import Camera, Capture
-
-_OLDEST_S = 60.0
 
 
 def csi_camera(index: int, options: SourceOptions) -> Camera:
@@ -88,6 +87,7 @@ class PiCapture:
 
     def __init__(self, camera: Any, asked: Format, timeout_s: float) -> None:
         self._camera, self._timeout_s = camera, timeout_s
+        self._clock = DriverClock()
         self._request: Any = None
         width, height = camera.camera_configuration()["main"]["size"]
         self.granted = Format(int(width), int(height), asked.fps).granted(asked)
@@ -100,10 +100,8 @@ class PiCapture:
             self._request = job.get_result(timeout=self._timeout_s)
         except (FutureTimeoutError, RuntimeError, OSError):
             return None
-        now = time.perf_counter()
-        # Nanoseconds on the monotonic clock, as perf_counter is on Linux.
-        stamped_s = float(self._request.get_metadata().get("SensorTimestamp", 0)) / 1e9
-        return stamped_s if now - _OLDEST_S < stamped_s <= now else now
+        stamp_ns = self._request.get_metadata().get("SensorTimestamp", 0)
+        return self._clock.captured_s(stamp_ns / 1e9, time.perf_counter())
 
     def retrieve(self) -> np.ndarray | None:
         return np.ascontiguousarray(self._request.make_array("main")[..., :3])

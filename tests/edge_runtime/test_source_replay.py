@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -178,10 +179,22 @@ def test_a_folder_of_pictures_as_json(colour_folder: Path):
     assert len(source.skipped) == 1
 
 
+def test_nothing_readable_is_an_error(tmp_path: Path):
+    (tmp_path / "a.png").write_text("no pixels")
+    with pytest.raises(SourceError, match=r"nothing in it is readable: skipped .*a\.png"):
+        list(open_source(f"replay:{tmp_path}", FAST))
+
+
+def test_a_recording_that_is_cut_off_says_so(recorded: Path):
+    data = (recorded / "clip.avi").read_bytes()
+    (recorded / "cut.avi").write_bytes(data[: len(data) // 2])
+    source = open_source(f"replay:{recorded / 'cut.avi'}", FAST)
+    delivered = len(list(source))
+    assert f"ended after {delivered} of 40 frames" in source.skipped[0]
+
+
 def test_closing_ends_a_wait(recorded: Path):
     source = open_source(script(recorded, fault(kind="late", at=0, seconds=60)))
-    import threading
-
     threading.Timer(0.2, source.close).start()
     begun = time.perf_counter()
     assert source.read() is None
