@@ -13,6 +13,9 @@ import pytest
 
 from edge_runtime.errors import SourceError
 from edge_runtime.sources import Frame, Source, SourceOptions, open_source
+from edge_runtime.sources.recording import open_recording
+from edge_runtime.sources.replay import Replay
+from edge_runtime.sources.script import Fault, Script
 
 FAST = SourceOptions(realtime=False)
 
@@ -30,7 +33,7 @@ def recorded(tmp_path: Path, picture) -> Path:
 
 
 def script(folder: Path, text: str, name: str = "script.toml") -> str:
-    (folder / name).write_text(text)
+    (folder / name).write_text(text, encoding="utf-8", errors="surrogateescape")
     return f"replay:{folder / name}"
 
 
@@ -216,6 +219,7 @@ def test_a_file_in_real_time(recorded: Path):
     ("text", "words"),
     [
         pytest.param("video = ", "is not TOML", id="no-toml"),
+        pytest.param("video = '\udcff'", "is not UTF-8", id="no-utf8"),
         pytest.param("", "names no recording", id="nothing"),
         pytest.param('video = "a"\npictures = "b"', "either video or pictures", id="both"),
         pytest.param('video = "gone.mp4"', r"gone\.mp4: no such file", id="absent"),
@@ -252,7 +256,15 @@ def test_a_wrong_line_is_named(recorded: Path, text: str, words: str):
         open_source(script(recorded, text, "script.jsonl"))
 
 
+def test_a_script_made_in_python(recorded: Path):
+    script = Script(faults=(Fault(kind="drop", at=0, frames=38),))
+    source = Replay("mine", open_recording(recorded / "clip.avi"), script, FAST)
+    assert [frame.index for frame in source] == [38, 39]
+
+
 def test_a_replay_of_nothing():
+    with pytest.raises(SourceError, match="replay: names nothing"):
+        open_source("replay:")
     with pytest.raises(SourceError, match=r"nothing\.toml: cannot be read"):
         open_source("replay:nothing.toml")
     with pytest.raises(SourceError, match=r"nothing\.mp4: no such file"):
