@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import time
@@ -90,8 +91,8 @@ class PiCapture:
         self._clock = DriverClock()
         self._request: Any = None
         width, height = camera.camera_configuration()["main"]["size"]
-        self.granted = Format(int(width), int(height), asked.fps).granted(asked)
-        self.fps: float | None = float(asked.fps)
+        self.fps: float | None = _within_limits(camera, asked.fps)
+        self.granted = Format(int(width), int(height), self.fps or 0.0).granted(asked)
 
     def grab(self) -> float | None:
         self._release()
@@ -107,15 +108,26 @@ class PiCapture:
         return np.ascontiguousarray(self._request.make_array("main")[..., :3])
 
     def close(self) -> None:
-        self._release()
-        self._camera.stop()
-        self._camera.close()
+        # Of a camera that is gone, nothing more is expected.
+        with contextlib.suppress(RuntimeError, OSError):
+            self._release()
+            self._camera.stop()
+        with contextlib.suppress(RuntimeError, OSError):
+            self._camera.close()
 
     def _release(self) -> None:
         # A request that is not given back is a buffer that the camera lacks.
         if self._request is not None:
             self._request.release()
             self._request = None
+
+
+def _within_limits(camera: Any, fps: float) -> float:
+    """The rate that libcamera will keep: it clamps what was asked for to the sensor mode's."""
+    limits_us = camera.camera_controls.get("FrameDurationLimits")
+    if not limits_us or not limits_us[0] or not limits_us[1]:
+        return float(fps)
+    return float(min(max(fps, 1e6 / limits_us[1]), round(1e6 / limits_us[0], 2)))
 
 
 class ArgusCamera:

@@ -85,13 +85,13 @@ class StreamCapture:
 
     def __init__(self, capture: cv2.VideoCapture, *, stamped: bool, timeout_s: float) -> None:
         self._capture, self._timeout_s, self._stamped = capture, timeout_s, stamped
-        self.fps = plausible_fps(capture.get(cv2.CAP_PROP_FPS))
+        # What FFmpeg says of the rate of MJPEG over HTTP is made up.
+        self.fps = plausible_fps(capture.get(cv2.CAP_PROP_FPS)) if stamped else None
         width, height = (
             int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
         )
-        # What FFmpeg says of the rate of MJPEG over HTTP is made up.
-        self.granted = str(Format(width, height, self.fps or 0.0 if stamped else 0.0))
-        self._clock: StreamClock = StampClock() if stamped else ArrivalClock()
+        self.granted = str(Format(width, height, self.fps or 0.0))
+        self._clock = self._new_clock()
 
     def skip_backlog(self) -> bool:
         """Read over what has piled up during the opening; False when there is no picture.
@@ -107,6 +107,7 @@ class StreamCapture:
             if filmed_s > 0 and now_s - before_s > 0.7 * filmed_s:
                 break
             before_s, stamp_before_s = now_s, stamp_s
+        self._clock = self._new_clock()  # the rhythm of the backlog is not the stream's
         return True
 
     def grab(self) -> float | None:
@@ -125,6 +126,9 @@ class StreamCapture:
 
     def close(self) -> None:
         self._capture.release()
+
+    def _new_clock(self) -> StreamClock:
+        return StampClock() if self._stamped else ArrivalClock()
 
     def _stamp_s(self) -> float:
         return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3
