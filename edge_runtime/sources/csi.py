@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import time
@@ -16,10 +17,9 @@ import numpy as np
 from edge_runtime.errors import SourceError
 from edge_runtime.sources.asking import Format, asked_for, camera_settings, plausible_fps
 from edge_runtime.sources.base import SourceOptions
+from edge_runtime.sources.driver_clock import DriverClock
 from edge_runtime.sources.health import CAMERA_FROZEN_S
 from edge_runtime.sources.live import Camera, Capture
-
-_OLDEST_S = 60.0
 
 
 def csi_camera(index: int, options: SourceOptions) -> Camera:
@@ -88,10 +88,11 @@ class PiCapture:
 
     def __init__(self, camera: Any, asked: Format, timeout_s: float) -> None:
         self._camera, self._timeout_s = camera, timeout_s
+        self._clock = DriverClock()
         self._request: Any = None
         width, height = camera.camera_configuration()["main"]["size"]
-        self.granted = Format(int(width), int(height), asked.fps).granted(asked)
-        self.fps: float | None = float(asked.fps)
+        self.fps: float | None = _within_limits(camera, asked.fps)
+        self.granted = Format(int(width), int(height), self.fps or 0.0).granted(asked)
 
     def grab(self) -> float | None:
         self._release()
@@ -100,24 +101,33 @@ class PiCapture:
             self._request = job.get_result(timeout=self._timeout_s)
         except (FutureTimeoutError, RuntimeError, OSError):
             return None
-        now = time.perf_counter()
-        # Nanoseconds on the monotonic clock, as perf_counter is on Linux.
-        stamped_s = float(self._request.get_metadata().get("SensorTimestamp", 0)) / 1e9
-        return stamped_s if now - _OLDEST_S < stamped_s <= now else now
+        stamp_ns = self._request.get_metadata().get("SensorTimestamp", 0)
+        return self._clock.captured_s(stamp_ns / 1e9, time.perf_counter())
 
     def retrieve(self) -> np.ndarray | None:
         return np.ascontiguousarray(self._request.make_array("main")[..., :3])
 
     def close(self) -> None:
-        self._release()
-        self._camera.stop()
-        self._camera.close()
+        # Of a camera that is gone, nothing more is expected.
+        with contextlib.suppress(RuntimeError, OSError):
+            self._release()
+            self._camera.stop()
+        with contextlib.suppress(RuntimeError, OSError):
+            self._camera.close()
 
     def _release(self) -> None:
         # A request that is not given back is a buffer that the camera lacks.
         if self._request is not None:
             self._request.release()
             self._request = None
+
+
+def _within_limits(camera: Any, fps: float) -> float:
+    """The rate that libcamera will keep: it clamps what was asked for to the sensor mode's."""
+    limits_us = camera.camera_controls.get("FrameDurationLimits")
+    if not limits_us or not limits_us[0] or not limits_us[1]:
+        return float(fps)
+    return float(min(max(fps, 1e6 / limits_us[1]), round(1e6 / limits_us[0], 2)))
 
 
 class ArgusCamera:

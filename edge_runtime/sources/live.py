@@ -30,7 +30,6 @@ _INERTIA = 8
 # Once the pause has reached its longest, a camera that stays away is told of this often.
 _STILL_AWAY_S = 600.0
 
-
 # Those not yet collected; a running thread holds its own.
 _open_sources: weakref.WeakSet[LiveSource] = weakref.WeakSet()
 
@@ -221,7 +220,9 @@ class LiveSource(Readable):
                     with self._changed:
                         self._connected, self._newest = False, None
                     capture.close()
-                capture = self._regained(why) if why else None
+                # Closed, a grab that was interrupted looks like a lost camera.
+                lost = why and not self._stopping.is_set()
+                capture = self._regained(why) if lost else None
         except BaseException as exc:  # raised again where frames are read
             self._error = exc
         finally:

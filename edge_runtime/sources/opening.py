@@ -46,7 +46,11 @@ def open_source(spec: str | int | Path, options: SourceOptions = SourceOptions()
     if text.startswith("replay:"):
         from edge_runtime.sources.replay import open_replay
 
-        return open_replay(Path(text.removeprefix("replay:")), options)
+        if not (recorded := text.removeprefix("replay:")):
+            raise SourceError(
+                "replay: names nothing; such as replay:clip.mp4 or replay:faults.toml"
+            )
+        return open_replay(Path(recorded), options)
     if scheme := scheme_of(text):
         return _network(text, scheme, options)
     return _camera_by_path(text, options) or _file(Path(text), options)

@@ -76,6 +76,7 @@ class VideoRecording:
         if self._times_s is not None and self._grabbed >= len(self._times_s):
             return None
         if not self._capture.grab():
+            self._note_early_end()
             return None
         number, self._grabbed = self._grabbed, self._grabbed + 1
         self._last_s = self._time_s(number)
@@ -96,6 +97,15 @@ class VideoRecording:
 
     def close(self) -> None:
         self._capture.release()
+
+    def _note_early_end(self) -> None:
+        # Headers estimate: whole files may end a little before.
+        missing = (self.frame_count or 0) - self._grabbed
+        if self._times_s is None and missing > 2 + self._grabbed // 100 and not self.skipped:
+            self.skipped.append(
+                f"{self._path}: ended after {self._grabbed} of {self.frame_count} frames; is it "
+                "cut off?"
+            )
 
     def _time_s(self, number: int) -> float:
         if self._times_s is not None:

@@ -113,7 +113,7 @@ class Replay(Readable):
         self._last: np.ndarray | None = None
         self._started_s: float | None = None
         self._arrived_s = self._blind_until_s = 0.0
-        self._stalled = self._unplugged = False
+        self._stalled = self._unplugged = self._delivered = False
         self._closed = threading.Event()
         self._lock = threading.Lock()  # a recording must not be closed while it is read
 
@@ -121,13 +121,17 @@ class Replay(Readable):
         """The next frame, or in real time the newest; `None` at the end.
 
         Raises:
-            SourceError: unplugged by the script, and the options say not to reopen.
+            SourceError: nothing in the recording is readable; or it is unplugged by the script,
+                and the options say not to reopen.
         """
         if self._started_s is None:
             self._started_s = time.perf_counter()
         while (shot := self._next()) is not None:
             if self._comes(shot) and (frame := self._frame(shot)) is not None:
+                self._delivered = True
                 return frame
+        if self.skipped and not self._delivered and not self._closed.is_set():
+            raise SourceError(f"{self.name}: nothing in it is readable: {self.skipped[0]}")
         return None
 
     def close(self) -> None:

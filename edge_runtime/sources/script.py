@@ -123,10 +123,12 @@ def read_script(path: Path) -> Script:
         if path.stat().st_size > MAX_SCRIPT_BYTES:
             raise SourceError(f"{path}: larger than {MAX_SCRIPT_BYTES >> 20} MiB; split it.")
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        if isinstance(exc, SourceError):
-            raise
-        raise SourceError(f"{path}: cannot be read: {exc}.") from exc
+    except SourceError:
+        raise
+    except OSError as exc:
+        raise SourceError(f"{path}: cannot be read: {exc.strerror or exc}.") from exc
+    except UnicodeDecodeError as exc:
+        raise SourceError(f"{path}: is not UTF-8 text: {exc.reason}.") from exc
     if path.suffix.lower() == ".jsonl":
         return _from_lines(path, text)
     try:

@@ -84,26 +84,30 @@ class StreamCapture:
     """An open network stream. See `Capture`."""
 
     def __init__(self, capture: cv2.VideoCapture, *, stamped: bool, timeout_s: float) -> None:
-        self._capture, self._timeout_s = capture, timeout_s
-        self.fps = plausible_fps(capture.get(cv2.CAP_PROP_FPS))
+        self._capture, self._timeout_s, self._stamped = capture, timeout_s, stamped
+        # What FFmpeg says of the rate of MJPEG over HTTP is made up.
+        self.fps = plausible_fps(capture.get(cv2.CAP_PROP_FPS)) if stamped else None
         width, height = (
             int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
         )
-        # What FFmpeg says of the rate of MJPEG over HTTP is made up.
-        self.granted = str(Format(width, height, self.fps or 0.0 if stamped else 0.0))
-        self._clock: StreamClock = StampClock() if stamped else ArrivalClock()
+        self.granted = str(Format(width, height, self.fps or 0.0))
+        self._clock = self._new_clock()
 
     def skip_backlog(self) -> bool:
-        """Read over what has piled up during the opening; False when there is no picture."""
-        usual_s = 1 / (self.fps or 25.0)
-        before = time.perf_counter()
+        """Read over what has piled up during the opening; False when there is no picture.
+
+        That comes faster than it was filmed: by its stamps, or else by the usual rate.
+        """
+        before_s, stamp_before_s = time.perf_counter(), 0.0
         for _ in range(_BACKLOG_FRAMES):
             if self.grab() is None:
                 return False
-            now = time.perf_counter()
-            if now - before > usual_s / 2:
+            now_s, stamp_s = time.perf_counter(), self._stamp_s()
+            filmed_s = stamp_s - stamp_before_s if self._stamped else 1 / (self.fps or 25.0)
+            if filmed_s > 0 and now_s - before_s > 0.7 * filmed_s:
                 break
-            before = now
+            before_s, stamp_before_s = now_s, stamp_s
+        self._clock = self._new_clock()  # the rhythm of the backlog is not the stream's
         return True
 
     def grab(self) -> float | None:
@@ -114,7 +118,7 @@ class StreamCapture:
         # After a timeout FFmpeg may still give what its decoder held, and then hang again.
         if now - begun >= 0.95 * self._timeout_s:
             return None
-        return self._clock.captured_s(now, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3)
+        return self._clock.captured_s(now, self._stamp_s())
 
     def retrieve(self) -> np.ndarray | None:
         ok, image = self._capture.retrieve()
@@ -122,3 +126,9 @@ class StreamCapture:
 
     def close(self) -> None:
         self._capture.release()
+
+    def _new_clock(self) -> StreamClock:
+        return StampClock() if self._stamped else ArrivalClock()
+
+    def _stamp_s(self) -> float:
+        return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1e3

@@ -47,6 +47,7 @@ class ArrivalClock:
         self._arrived_s: float | None = None
         self._usual_s = 0.0
         self._delay_s = 0.0
+        self._was_long = False
 
     def captured_s(self, arrived_s: float, stamp_s: float) -> float:
         """Arrival less what is known of the delay; the stamp, which FFmpeg makes up, is ignored.
@@ -58,13 +59,17 @@ class ArrivalClock:
             return arrived_s
         gap_s = arrived_s - self._arrived_s
         self._arrived_s = arrived_s
-        if not self._usual_s:
-            self._usual_s = gap_s
-        elif gap_s > 4 * self._usual_s:
-            self._delay_s = gap_s - self._usual_s
-        elif self._delay_s and gap_s < self._usual_s / 2:
-            self._delay_s = max(0.0, self._delay_s - (self._usual_s - gap_s))
+        usual_s = self._usual_s or gap_s
+        long, was_long = gap_s > 4 * usual_s, self._was_long
+        self._was_long = long
+        if long:
+            self._delay_s = gap_s - usual_s
+        elif self._delay_s and gap_s < usual_s / 2:
+            self._delay_s = max(0.0, self._delay_s - (usual_s - gap_s))
+            return arrived_s - self._delay_s
         else:
             self._delay_s = 0.0
-            self._usual_s += (gap_s - self._usual_s) / _INERTIA
+        # One long gap says nothing of the rate; gap after gap, the camera has become slower.
+        if was_long or not long:
+            self._usual_s = usual_s + (min(gap_s, 4 * usual_s) - usual_s) / _INERTIA
         return arrived_s - self._delay_s

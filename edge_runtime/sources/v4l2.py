@@ -14,11 +14,10 @@ import numpy as np
 from edge_runtime.errors import SourceError
 from edge_runtime.sources.asking import Format, asked_for, camera_settings, plausible_fps
 from edge_runtime.sources.base import SourceOptions
+from edge_runtime.sources.driver_clock import DriverClock
 from edge_runtime.sources.health import CAMERA_FROZEN_S
 
 _NODE = re.compile(r"/dev/video(\d{1,4})")
-# A driver's time stamp older than this is on another clock than ours.
-_OLDEST_S = 60.0
 
 
 class V4l2Camera:
@@ -57,7 +56,7 @@ class V4l2Capture:
     """An open V4L2 camera. See `Capture`."""
 
     def __init__(self, capture: cv2.VideoCapture, asked: Format) -> None:
-        self._capture = capture
+        self._capture, self._clock = capture, DriverClock()
         if asked.fourcc:  # first: which sizes and rates there are depends on it
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*asked.fourcc))
         capture.set(cv2.CAP_PROP_FRAME_WIDTH, asked.width)
@@ -75,11 +74,8 @@ class V4l2Capture:
     def grab(self) -> float | None:
         if not self._capture.grab():
             return None
-        now = time.perf_counter()
-        # The driver's own stamp is on the monotonic clock, as perf_counter is on Linux; one of a
-        # driver that stamps by the wall clock is recognised by being far off.
-        stamped_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
-        return stamped_s if now - _OLDEST_S < stamped_s <= now else now
+        stamp_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
+        return self._clock.captured_s(stamp_s, time.perf_counter())
 
     def retrieve(self) -> np.ndarray | None:
         ok, image = self._capture.retrieve()

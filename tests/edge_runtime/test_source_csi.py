@@ -47,6 +47,7 @@ class FakePicamera2:
 
     made: list[FakePicamera2]
     gone = False
+    camera_controls = {"FrameDurationLimits": (20_000, 1_000_000, 33_333)}  # noqa: RUF012
 
     def __init__(self, camera_num: int) -> None:
         if self.gone:
@@ -116,9 +117,10 @@ def test_a_pi_camera_gives_bgr_with_the_sensors_time(picamera2: type[FakePicamer
 
 
 def test_a_size_that_is_not_granted_is_said(picamera2: type[FakePicamera2]):
-    options = SourceOptions(camera=PI, width=1000, height=600, fps=10)
+    options = SourceOptions(camera=PI, width=1000, height=600, fps=90)
     with open_source("csi", options) as source:
-        assert source.granted == "992x600 at 10 fps; asked for 1000x600 at 10 fps"
+        assert source.granted == "992x600 at 50 fps; asked for 1000x600 at 90 fps"
+        assert source.fps == 50
 
 
 def test_a_pi_camera_lost_and_found(picamera2: type[FakePicamera2]):

@@ -208,6 +208,16 @@ def test_closing_interrupts_a_grab(live: Callable[..., LiveSource]):
     assert camera.closed == 1
 
 
+def test_closed_while_it_waits_for_its_first_picture_it_just_ends(live: Callable[..., LiveSource]):
+    camera = Driven(0)  # what an interrupted grab gives: nothing
+    camera.hung.set()
+    source = live(camera)
+    kinds = events_of(source)
+    threading.Timer(0.1, source.close).start()
+    assert source.read() is None
+    assert kinds == ["opened"]
+
+
 def test_pauses_grow_to_the_longest_and_are_not_all_alike():
     options = SourceOptions(reopen_first_s=1, reopen_max_s=10)
     rows = [list(itertools.islice(pauses_s(options), 8)) for _ in range(20)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import pytest
 
 from edge_runtime.errors import SourceError
 from edge_runtime.sources import Frame, Source, SourceOptions, open_source
+from edge_runtime.sources.recording import open_recording
+from edge_runtime.sources.replay import Replay
+from edge_runtime.sources.script import Fault, Script
 
 FAST = SourceOptions(realtime=False)
 
@@ -29,7 +33,7 @@ def recorded(tmp_path: Path, picture) -> Path:
 
 
 def script(folder: Path, text: str, name: str = "script.toml") -> str:
-    (folder / name).write_text(text)
+    (folder / name).write_text(text, encoding="utf-8", errors="surrogateescape")
     return f"replay:{folder / name}"
 
 
@@ -178,10 +182,22 @@ def test_a_folder_of_pictures_as_json(colour_folder: Path):
     assert len(source.skipped) == 1
 
 
+def test_nothing_readable_is_an_error(tmp_path: Path):
+    (tmp_path / "a.png").write_text("no pixels")
+    with pytest.raises(SourceError, match=r"nothing in it is readable: skipped .*a\.png"):
+        list(open_source(f"replay:{tmp_path}", FAST))
+
+
+def test_a_recording_that_is_cut_off_says_so(recorded: Path):
+    data = (recorded / "clip.avi").read_bytes()
+    (recorded / "cut.avi").write_bytes(data[: len(data) // 2])
+    source = open_source(f"replay:{recorded / 'cut.avi'}", FAST)
+    delivered = len(list(source))
+    assert f"ended after {delivered} of 40 frames" in source.skipped[0]
+
+
 def test_closing_ends_a_wait(recorded: Path):
     source = open_source(script(recorded, fault(kind="late", at=0, seconds=60)))
-    import threading
-
     threading.Timer(0.2, source.close).start()
     begun = time.perf_counter()
     assert source.read() is None
@@ -203,6 +219,7 @@ def test_a_file_in_real_time(recorded: Path):
     ("text", "words"),
     [
         pytest.param("video = ", "is not TOML", id="no-toml"),
+        pytest.param("video = '\udcff'", "is not UTF-8", id="no-utf8"),
         pytest.param("", "names no recording", id="nothing"),
         pytest.param('video = "a"\npictures = "b"', "either video or pictures", id="both"),
         pytest.param('video = "gone.mp4"', r"gone\.mp4: no such file", id="absent"),
@@ -239,7 +256,15 @@ def test_a_wrong_line_is_named(recorded: Path, text: str, words: str):
         open_source(script(recorded, text, "script.jsonl"))
 
 
+def test_a_script_made_in_python(recorded: Path):
+    script = Script(faults=(Fault(kind="drop", at=0, frames=38),))
+    source = Replay("mine", open_recording(recorded / "clip.avi"), script, FAST)
+    assert [frame.index for frame in source] == [38, 39]
+
+
 def test_a_replay_of_nothing():
+    with pytest.raises(SourceError, match="replay: names nothing"):
+        open_source("replay:")
     with pytest.raises(SourceError, match=r"nothing\.toml: cannot be read"):
         open_source("replay:nothing.toml")
     with pytest.raises(SourceError, match=r"nothing\.mp4: no such file"):

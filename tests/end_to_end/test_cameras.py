@@ -342,6 +342,40 @@ def test_an_rtsp_camera_frozen_for_longer_than_the_timeout(watch, rtsp: RtspServ
     assert max(ages_s) < 1.0
 
 
+def test_a_run_goes_on_when_its_rtsp_camera_is_restarted(
+    rtsp: RtspServer, colour_bundle: Path, tmp_path: Path
+):
+    answers = tmp_path / "answers.jsonl"
+    program = [sys.executable, "-m", "edgeproof", "run", str(colour_bundle)]
+    run = subprocess.Popen(
+        [*program, "--source", rtsp.url, "--jsonl", str(answers)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+    def wait_for_answers(count: int) -> int:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and run.poll() is None:
+            lines = answers.read_text().count("\n") if answers.exists() else 0
+            if lines >= count:
+                return lines
+            time.sleep(0.05)
+        run.kill()
+        raise AssertionError(f"{lines} answers: {run.communicate()[0]}")
+
+    wait_for_answers(10)
+    rtsp.kill()
+    time.sleep(0.5)
+    before = wait_for_answers(10)
+    rtsp.start()
+    wait_for_answers(before + 10)
+    run.send_signal(signal.SIGINT)
+    out, _ = run.communicate(timeout=20)
+    assert run.returncode == 130, out
+    assert SECRET not in out + answers.read_text()
+
+
 def test_closing_does_not_wait_for_a_frozen_camera(watch, rtsp: RtspServer):
     seen = watch(rtsp.url, timeout_s=9, stall_s=0.5)
     seen.frames(3)
