@@ -53,12 +53,12 @@ def sample_frames(
 class RepeatedFrames:
     """A source that gives the same few pictures again and again for some seconds."""
 
-    live = False
-    frame_count = None
-    fps = None
-    name = "bench"
-    granted = ""
-    dropped = 0
+    live: bool = False
+    frame_count: int | None = None
+    fps: float | None = None
+    name: str = "bench"
+    granted: str = ""
+    dropped: int = 0
 
     def __init__(self, pictures: list[np.ndarray], seconds: float) -> None:
         self.skipped: list[str] = []
