@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -191,6 +192,29 @@ def test_no_accelerator_anywhere(twin_bundle: Path):
     options = EngineOptions(require_accelerator=True)
     with pytest.raises(AcceleratorError, match=r"no delegate was given.*only the CPU was asked"):
         Classifier(twin_bundle, options=options)
+
+
+def test_the_command_line(colour_bundle: Path, colour_folder: Path, library: Path):
+    command = [sys.executable, "-m", "edgeproof", "run", colour_bundle, "--source", colour_folder]
+
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *more],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    took = run("--delegate", str(library), "--require-accelerator")
+    assert took.returncode == 0, took.stderr
+    assert "libtest_delegate.so 1 of 4 operators" in took.stdout
+    fell_back = run("--delegate", f"{library},fail=create")
+    assert fell_back.returncode == 0
+    assert "no such device on the bus; running without it" in fell_back.stderr
+    failed = run("--delegate", f"{library},fail=create", "--require-accelerator")
+    assert failed.returncode == 1
+    assert failed.stderr.count("\n") == 1
+    assert "no such device on the bus" in failed.stderr
 
 
 def test_closing(twin_bundle: Path):

@@ -228,7 +228,7 @@ def test_an_interrupt_leaves_no_file_and_says_what_was_measured(twin_bundle: Pat
     assert "of 16 cases measured" in err
     assert "Traceback" not in err
     assert "Milliseconds" in out
-    assert not list(tmp_path.iterdir())
+    assert [each.name for each in tmp_path.iterdir()] == [twin_bundle.name]
 
 
 def pick_for(bundle: Bundle, **changes: object) -> Pick:
