@@ -114,7 +114,7 @@ def test_a_provider_that_is_not_there(twin_bundle: Path):
     engine = load_engine("onnxruntime", model, options=options)
     if engine.is_accelerated:
         pytest.skip("this machine has such a provider")
-    assert [note.partition(":")[0] for note in engine.notes] == ["Tensorrt", "CUDA"]
+    assert [note.partition(":")[0] for note in engine.notes] == ["TensorRT", "CUDA"]
     assert (engine.accelerator, engine.share) == ("", None)
     required = EngineOptions(providers=("cuda",), require_accelerator=True)
     with pytest.raises(AcceleratorError, match="CUDA: "):
