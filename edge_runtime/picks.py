@@ -7,6 +7,7 @@ the hash of the bundle's manifest, and so is of that very bundle only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -69,11 +70,8 @@ class Pick(BaseModel):
 
     def options(self, default: EngineOptions) -> EngineOptions:
         """Its delegates and providers; the rest as in `default`."""
-        return EngineOptions(
-            delegates=parse_delegates(self.delegates),
-            providers=self.providers,
-            cache_dir=default.cache_dir,
-        )
+        delegates = parse_delegates(self.delegates)
+        return replace(default, delegates=delegates, providers=self.providers)
 
 
 def manifest_hash(bundle: Bundle) -> str:

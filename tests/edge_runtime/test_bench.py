@@ -23,6 +23,8 @@ from edge_runtime.bench.record import BenchRecord, Case, Measured, Spread, Windo
 from edge_runtime.bench.sustained import first_and_last, joined
 from edge_runtime.bundle import Bundle
 from edge_runtime.classifier import Classifier
+from edge_runtime.engines import Delegate, EngineOptions
+from edge_runtime.errors import AcceleratorError
 from edge_runtime.picks import Pick, find_pick, forget_pick, manifest_hash, store_pick, this_machine
 
 
@@ -316,6 +318,20 @@ def test_a_pick_that_does_not_load_gives_way(twin_bundle: Path, own_state: Path)
     assert classifier.pick is None
     assert classifier.variant.name == "tflite-float32"
     assert "nonsense" in classifier.tried[0]
+
+
+def test_an_accelerator_asked_for_counts_more_than_a_pick(twin_bundle: Path, own_state: Path):
+    bundle = Bundle.open(twin_bundle)
+    store_pick(pick_for(bundle))
+    options = EngineOptions(delegates=(Delegate("libno.so"),), providers=("cpu",))
+    asked = Classifier(bundle, options=options)
+    assert (asked.variant.name, asked.pick) == ("tflite-float32", None)
+    assert "libno.so" in asked.notes[0]
+    on_onnx = Classifier(bundle, variant="onnx-float32", options=options)
+    assert "for TFLite files only" in on_onnx.notes[0]
+    # A pick that runs on the CPU does not satisfy who requires an accelerator.
+    with pytest.raises(AcceleratorError):
+        Classifier(bundle, options=EngineOptions(require_accelerator=True))
 
 
 def test_the_record_survives_json():
