@@ -102,15 +102,18 @@ class Classifier:
         choices = candidates(self.bundle, variant=variant, engine=engine, profile=profile)
         default = options or default_options(profile)
         ordered = [(c, default, profile.threads_on(device)) for c in choices]
-        if use_pick and variant is None and engine is None:
+        # Delegates and providers that were asked for are of the caller's choice, not of the pick's.
+        asked = options and (options.delegates or options.providers != profile.providers)
+        if use_pick and not asked and variant is None and engine is None:
             self.pick, passed_over = find_pick(self.bundle, choices)
             self.tried += passed_over
         if self.pick:
             picked = self.pick.candidate(self.bundle)
-            ordered.insert(0, (picked, options or self.pick.options(default), self.pick.threads))
+            ordered.insert(0, (picked, self.pick.options(default), self.pick.threads))
+        failed_before = len(self.tried)
         self.variant, self.engine, self._options = self._first_that_loads(ordered, threads)
-        if self.pick and (self.variant.name, self.engine.name) != self.pick.names:
-            self.pick = None  # it did not load; `tried` says why
+        if len(self.tried) > failed_before:
+            self.pick = None  # it came first, and `tried` says why it did not load
         self._require_fit()
 
     @property

@@ -7,6 +7,7 @@ the hash of the bundle's manifest, and so is of that very bundle only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +21,7 @@ from edge_runtime.errors import StorageError
 from edge_runtime.files import sha256_file, write_text
 from edge_runtime.folders import state_folder
 from edge_runtime.manifest import MANIFEST_NAME, Sha256
+from edge_runtime.text import count_of
 
 _MOST_BYTES = 1 << 16
 _MOST_PICKS = 1000
@@ -59,10 +61,8 @@ class Pick(BaseModel):
         """What it is, in words."""
         extra = [*self.delegates, *(p for p in self.providers if p != "cpu")]
         where = f" with {', '.join(extra)}" if extra else ""
-        return (
-            f"{self.variant} on {self.engine}{where}, {self.threads} threads, "
-            f"p99 {self.p99_ms:.2f} ms"
-        )
+        threads = count_of(self.threads, "thread")
+        return f"{self.variant} on {self.engine}{where}, {threads}, p99 {self.p99_ms:.2f} ms"
 
     def candidate(self, bundle: Bundle) -> Candidate:
         """Its variant on its engine. Raises VariantError."""
@@ -70,11 +70,8 @@ class Pick(BaseModel):
 
     def options(self, default: EngineOptions) -> EngineOptions:
         """Its delegates and providers; the rest as in `default`."""
-        return EngineOptions(
-            delegates=parse_delegates(self.delegates),
-            providers=self.providers,
-            cache_dir=default.cache_dir,
-        )
+        delegates = parse_delegates(self.delegates)
+        return replace(default, delegates=delegates, providers=self.providers)
 
 
 def manifest_hash(bundle: Bundle) -> str:

@@ -10,3 +10,8 @@ def one_line(text: str, longest: int = 240) -> str:
     """Text from elsewhere as one short line that is safe to print."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= longest else f"{line[:longest]}…"
+
+
+def count_of(number: int, thing: str) -> str:
+    """`1 thread`, `2 threads`."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -8,6 +8,7 @@ from devices import Device, Profile
 from edge_runtime.bench.record import Case
 from edge_runtime.bundle import Bundle
 from edge_runtime.choice import candidates
+from edge_runtime.engines import is_installed
 from edge_runtime.engines.base import threads_or_all
 
 
@@ -32,13 +33,17 @@ def cases_for(
 
     Raises:
         VariantError: when there is no such variant, or no engine for any.
-        EngineError: when there is no such engine, or it is not installed.
+        EngineError: when there is no such engine or provider, or it is not installed.
     """
+    if is_installed("onnxruntime"):
+        for name in providers:
+            _known(name)  # a slip there must not wait for its turn
     counts = list(threads) or thread_counts(profile, device)
     usual = profile.threads_on(device)
     found: list[Case] = []
-    for variant in variants or [None]:
-        for engine in engines or [None]:
+    every: list[str | None] = [None]
+    for variant in variants or every:
+        for engine in engines or every:
             for each in candidates(bundle, variant=variant, engine=engine, profile=profile):
                 base = Case(variant=each.variant.name, engine=each.engine, threads=usual)
                 found += [base.model_copy(update={"threads": count}) for count in counts]
@@ -63,11 +68,16 @@ def thread_counts(profile: Profile, device: Device) -> list[int]:
 
 def usable_providers(profile: Profile) -> list[str]:
     """Those of the profile's that the installed onnxruntime was built with."""
-    try:
-        import onnxruntime
-
-        from edge_runtime.engines.onnx_providers import providers_asked_for
-    except ImportError:
+    if not is_installed("onnxruntime"):
         return []
+    import onnxruntime
+
     here = onnxruntime.get_available_providers()
-    return [name for name in profile.providers if providers_asked_for([name])[0] in here]
+    return [name for name in profile.providers if _known(name) in here]
+
+
+def _known(provider: str) -> str:
+    """onnxruntime's own name for a provider. Raises EngineError."""
+    from edge_runtime.engines.onnx_providers import providers_asked_for
+
+    return providers_asked_for([provider])[0]

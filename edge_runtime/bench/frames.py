@@ -11,7 +11,8 @@ import numpy as np
 from edge_runtime.bundle import Bundle
 from edge_runtime.golden import GoldenTensors
 from edge_runtime.preprocess import resize_exact
-from edge_runtime.sources import Frame, Source, open_source
+from edge_runtime.sources import Frame, Source, SourceEvent, open_source
+from edge_runtime.sources.base import ignore_event
 
 # Frames of a clip that are kept for the measurements one after another.
 _KEPT = 16
@@ -53,16 +54,16 @@ def sample_frames(
 class RepeatedFrames:
     """A source that gives the same few pictures again and again for some seconds."""
 
-    live = False
-    frame_count = None
-    fps = None
-    name = "bench"
-    granted = ""
-    dropped = 0
+    live: bool = False
+    frame_count: int | None = None
+    fps: float | None = None
+    name: str = "bench"
+    granted: str = ""
+    dropped: int = 0
 
     def __init__(self, pictures: list[np.ndarray], seconds: float) -> None:
         self.skipped: list[str] = []
-        self.on_event: Callable[[object], None] = lambda _: None
+        self.on_event: Callable[[SourceEvent], None] = ignore_event
         self._pictures = pictures
         self._until = time.perf_counter() + seconds
         self._index = 0

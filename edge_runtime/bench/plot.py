@@ -43,9 +43,8 @@ def pareto_svg(measured: Sequence[Measured], *, title: str, known: bool) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">',
         f"<title>{_text(title)}</title><style>{_STYLE}</style>",
         f'<text x="{_LEFT}" y="24" font-weight="bold">{_text(title)}</text>',
-        f'<text x="{_WIDTH - _RIGHT}" y="24" text-anchor="end">'
-        '<tspan class="tflite">&#9679; TFLite</tspan>  <tspan class="onnx">&#9632; ONNX</tspan>'
-        "</text>",
+        f'<text class="tflite" x="{_WIDTH - 150}" y="24">&#9679; TFLite</text>',
+        f'<text class="onnx" x="{_WIDTH - 80}" y="24">&#9632; ONNX</text>',
         *_axes(x_axis, y_axis, worth_title),
         _front_line([(x_of(_p99(m)), y_of(worth(m))) for m in front]),
     ]

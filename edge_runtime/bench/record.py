@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edge_runtime.text import count_of
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,7 +36,7 @@ class Case(_Record):
         return " ".join([self.engine, *(f"+{each}" for each in extra)])
 
     def __str__(self) -> str:
-        return f"{self.variant} on {self.runner}, {self.threads} threads"
+        return f"{self.variant} on {self.runner}, {count_of(self.threads, 'thread')}"
 
 
 class Spread(_Record):

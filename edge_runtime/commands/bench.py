@@ -108,6 +108,7 @@ def bench_command(
         typer.echo(f"{opened.path}: {'its pick is forgotten' if had else 'has no pick'}")
         return
     size_wh = _size_wh(frame_size)
+    _check_source(source, size_wh)
     _check_outputs(bundle, source, json_file, plot)
     cases = _cases(opened, profile, variant, engine, threads, delegate, provider)
     frames = f"{source}" if source else f"{len(opened.manifest.golden.frames)} golden frames"
@@ -293,6 +294,25 @@ def _size_wh(text: str | None) -> tuple[int, int] | None:
             f"{text!r} is no size such as 1280x720.", param_hint="--frame-size"
         )
     return int(found[1]), int(found[2])
+
+
+def _check_source(source: Path | None, size_wh: tuple[int, int] | None) -> None:
+    """Find out now that frames can be read. Raises SourceError."""
+    from edge_runtime.errors import SourceError
+    from edge_runtime.sources import open_source
+
+    if source is None:
+        return
+    if size_wh:
+        raise SourceError("--frame-size scales the golden frames: give it or --source, not both.")
+    if not source.exists():
+        raise SourceError(f"--source {source}: no such file or folder.")
+    frames = open_source(str(source))
+    try:
+        if frames.read() is None:
+            raise SourceError(f"--source {source}: holds no frame.")
+    finally:
+        frames.close()
 
 
 def _check_outputs(

@@ -11,6 +11,7 @@ import numpy as np
 
 from edge_runtime.engines.options import NO_OPTIONS, EngineOptions
 from edge_runtime.errors import EngineError, TensorError
+from edge_runtime.text import count_of
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,7 @@ class Engine(ABC):
     def describe(self) -> str:
         """Engine, version, what its operators run on, and threads, in one line."""
         where = "; ".join(str(p) for p in self.placements) or "its own kernels"
-        plural = "" if self.threads == 1 else "s"
-        return f"{self.name} {self.version} ({where}), {self.threads} thread{plural}"
+        return f"{self.name} {self.version} ({where}), {count_of(self.threads, 'thread')}"
 
     def close(self) -> None:
         """Let the model and its threads go, as far as the runtime does. Safe to call twice.

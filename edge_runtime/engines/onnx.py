@@ -53,7 +53,8 @@ class OnnxRuntimeEngine(Engine):
             if name not in missing and name != CPU and not self._took(name)
         }
         # In the order that was asked for: the first is what was wanted most.
-        notes = [f"{short_name(name)}: {missing[name]}" for name in asked if name in missing]
+        notes = [f"{d.name}: is a delegate, for TFLite files only" for d in options.delegates]
+        notes += [f"{short_name(name)}: {missing[name]}" for name in asked if name in missing]
         if options.require_accelerator and not self.is_accelerated:
             said = "; ".join(notes) or "only the CPU was asked for (--provider NAME)"
             raise AcceleratorError(f"{model.name} on {self.name}: no accelerator: {said}")

@@ -21,8 +21,8 @@ _NO_ACCELERATOR |= {"AzureExecutionProvider"}
 
 
 def short_name(provider: str) -> str:
-    """`Tensorrt` for `TensorrtExecutionProvider`."""
-    return provider.removesuffix(_SUFFIX)
+    """`CUDA` for `CUDAExecutionProvider`."""
+    return "TensorRT" if provider == _TENSORRT else provider.removesuffix(_SUFFIX)
 
 
 def is_accelerator(provider: str) -> bool:

@@ -13,6 +13,7 @@ from edge_runtime.engines.delegates import delegated_operators, load_delegates
 from edge_runtime.engines.options import NO_OPTIONS, EngineOptions
 from edge_runtime.errors import AcceleratorError, EngineError
 from edge_runtime.quiet import quiet_native_stderr
+from edge_runtime.text import one_line
 
 XNNPACK = "XNNPACK"
 
@@ -39,7 +40,7 @@ class _InterpreterEngine(Engine):
                 raise
             # The same error without them is the file's; otherwise it was theirs.
             self._build(module, model, [], "")
-            notes.append(f"{names}: does not take this model: {exc}")
+            notes.append(f"{names}: does not take this model: {one_line(str(exc.__cause__))}")
         if delegates and not self.is_accelerated and len(notes) == len(loaded.problems):
             notes.append(f"{names}: took none of the model's operators")
         if options.require_accelerator and not self.is_accelerated:
