@@ -57,6 +57,9 @@ def run_command(
     jsonl: Annotated[
         Path | None, typer.Option(help="Write one JSON object a line for each frame.")
     ] = None,
+    append: Annotated[
+        bool, typer.Option("--append", help="Go on after the lines that --jsonl has already.")
+    ] = False,
     video: Annotated[
         Path | None,
         typer.Option(help="Write an annotated video (.mp4, .avi, .mkv); one for each source."),
@@ -138,7 +141,7 @@ def run_command(
         reopen=reopen,
         timeout_s=timeout,
     )
-    outputs = Outputs(jsonl=jsonl, video=video, display=display)
+    outputs = Outputs(jsonl=jsonl, video=video, display=display, append=append)
     outputs.require_apart(bundle, source)
     run_until_stopped(
         bundle,

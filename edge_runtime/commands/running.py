@@ -48,6 +48,7 @@ class Outputs:
     jsonl: Path | None = None
     video: Path | None = None
     display: bool = False
+    append: bool = False
 
     def videos(self, sources: int) -> list[Path]:
         """One for each source: `out.mp4`, or `out-1.mp4`, `out-2.mp4`."""
@@ -211,7 +212,11 @@ def _open_sinks(
     if outputs.jsonl:
         from edge_runtime.sinks.jsonl import JsonLinesSink
 
-        add(JsonLinesSink(outputs.jsonl, bundle.labels, terminal.note))
+        add(
+            JsonLinesSink(
+                outputs.jsonl, bundle.labels, on_note=terminal.note, append=outputs.append
+            )
+        )
     add(terminal)
     return sinks
 

@@ -30,17 +30,20 @@ class JsonLinesSink:
         path: Path,
         labels: tuple[str, ...],
         on_note: Callable[[str], None] = lambda text: None,
+        *,
+        append: bool = False,
     ) -> None:
         """Open the file.
 
         Args:
             on_note: told when lines begin to be lost, and when they are written again.
+            append: go on after the lines that are there, instead of beginning anew.
 
         Raises:
             StorageError: when it cannot be written.
         """
         self._labels = labels
-        self._lines = LineFile(path, on_note)
+        self._lines = LineFile(path, on_note, append=append)
 
     @property
     def lost(self) -> int:

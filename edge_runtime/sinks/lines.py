@@ -24,14 +24,23 @@ class LineFile:
         lost: how many lines there was no space for.
     """
 
-    def __init__(self, path: Path, on_note: Callable[[str], None]) -> None:
-        """Raises StorageError when it cannot be written."""
+    def __init__(self, path: Path, on_note: Callable[[str], None], *, append: bool = False) -> None:
+        """Args:
+            on_note: told when lines begin to be lost, and when they are written again.
+            append: go on after the lines that are there, instead of beginning anew.
+
+        Raises:
+            StorageError: when it cannot be written.
+        """
         self._path, self._on_note = path, on_note
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_CLOEXEC", 0)
+            # Always at the end: whoever takes lines away (logrotate's copytruncate) leaves no hole.
+            flags = os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+            flags |= os.O_RDWR if append else os.O_WRONLY | os.O_TRUNC
             self._file: int | None = os.open(path, flags, 0o666)
-        self._bytes = 0
+            if append:
+                _cut_half_line(self._file)
         self._losing = 0
         self._why = ""
         self.lost = 0
@@ -54,7 +63,6 @@ class LineFile:
                     raise
             self._lose(exc)
             return
-        self._bytes += len(data)
         if self._losing:
             self._on_note(f"{self._path}: writing again; {self._losing} lines were lost")
             self._losing = 0
@@ -66,14 +74,13 @@ class LineFile:
             try:
                 written += os.write(file, data[written:])
             except OSError:
-                self._cut(file)
+                self._take_back(file, written)
                 raise
 
-    def _cut(self, file: int) -> None:
+    def _take_back(self, file: int, written: int) -> None:
         """Take half a line back; a pipe has no taking back."""
         with contextlib.suppress(OSError):
-            os.ftruncate(file, self._bytes)
-            os.lseek(file, self._bytes, os.SEEK_SET)
+            os.ftruncate(file, max(0, os.fstat(file).st_size - written))
 
     def _lose(self, exc: OSError) -> None:
         self._why = exc.strerror or str(exc)
@@ -91,3 +98,17 @@ class LineFile:
             os.close(file)
         if self.lost:
             raise StorageError(f"{self._path}: {self.lost} lines were lost: {self._why}.")
+
+
+def _cut_half_line(file: int) -> None:
+    """What a crash of the system left after the last whole line goes."""
+    end, step = os.fstat(file).st_size, 4096
+    while end:
+        start = max(0, end - step)
+        found = os.pread(file, end - start, start).rfind(b"\n")
+        if found >= 0:
+            end = start + found + 1
+            break
+        end = start
+    with contextlib.suppress(OSError):  # a pipe has nothing to cut
+        os.ftruncate(file, end)

@@ -93,3 +93,24 @@ def test_a_pipe_takes_lines_too(tmp_path: Path):
     lines.close()
     assert os.read(reader, 100) == b"hello\n"
     os.close(reader)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param("one\ntwo\n", "one\ntwo\nmore\n", id="whole"),
+        pytest.param("one\ntw", "one\nmore\n", id="cut-off"),
+        pytest.param("tw", "more\n", id="no-whole-line"),
+        pytest.param("", "more\n", id="empty"),
+        pytest.param("one\n" + "x" * 9000, "one\nmore\n", id="long-half-line"),
+        pytest.param(None, "more\n", id="no-file"),
+    ],
+)
+def test_going_on_after_what_is_there(tmp_path: Path, before: str | None, after: str):
+    path = tmp_path / "answers.jsonl"
+    if before is not None:
+        path.write_text(before)
+    lines = LineFile(path, pytest.fail, append=True)
+    lines.write("more")
+    lines.close()
+    assert path.read_text() == after
