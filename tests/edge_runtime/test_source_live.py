@@ -211,7 +211,7 @@ def test_closing_interrupts_a_grab(live: Callable[..., LiveSource]):
 def test_closed_while_it_waits_for_its_first_picture_it_just_ends(live: Callable[..., LiveSource]):
     camera = Driven(0)  # what an interrupted grab gives: nothing
     camera.hung.set()
-    source = live(camera)
+    source = live(camera, SourceOptions(stall_s=60))
     kinds = events_of(source)
     threading.Timer(0.1, source.close).start()
     assert source.read() is None
