@@ -195,7 +195,7 @@ class _Loop:
                 thread.join(max(0.0, deadline_s - time.perf_counter()))
             summary = self.summary
             summary.hung = not all(closed) or any(t.is_alive() for t in self._pool.threads)
-            summary.dropped = self._inbox.dropped + sum(s.dropped for s in self._sources)
+            summary.dropped = sum(s.dropped for s in self._sources)
             summary.skipped = [text for s in self._sources for text in s.skipped]
 
     def _enough(self) -> bool:

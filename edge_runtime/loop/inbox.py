@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from dataclasses import dataclass
 
@@ -11,9 +10,6 @@ from edge_runtime.sources import Frame
 
 # How many decoded frames of a file may wait: enough to smooth over uneven frames, few in memory.
 FILE_FRAMES = 4
-# A camera is read at most this long before a worker is expected to be free.
-_LONGEST_LEAD_S = 0.05
-_REMEMBERED = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +30,8 @@ class Inbox:
     """One newest frame of each live source, a few frames of each file.
 
     A file waits when its place is full: nothing is lost. A live source is read when a worker is
-    free for its frame, or will be by the time that it is decoded: what nobody would look at is
-    never decoded, and what is looked at is new.
+    free for its frame: what nobody would look at is never decoded, and what is looked at is new.
+    Of several live sources each has one frame waiting for its turn.
     """
 
     def __init__(self, live: list[bool]) -> None:
@@ -48,45 +44,23 @@ class Inbox:
         self._error: BaseException | None = None
         self._next = 0
         self._idle = 0
-        self._free_at_s = 0.0
-        self._reads: list[deque[float]] = [deque(maxlen=_REMEMBERED) for _ in live]
-        self.dropped = 0
 
     def wait_until_wanted(self, source: int) -> bool:
         """Block until it is time to read; False when nobody wants frames any more."""
         with self._changed:
             while not self._closed:
-                pause = self._pause_s(source)
-                if pause is not None and pause <= 0:
+                waiting = len(self._waiting[source])
+                if (self._idle and not waiting) if self._live[source] else waiting < FILE_FRAMES:
                     return True
-                self._changed.wait(pause)
+                self._changed.wait()
             return False
-
-    def _pause_s(self, source: int) -> float | None:
-        """Seconds until it is time to read; `None`: only a change can tell."""
-        waiting = self._waiting[source]
-        if not self._live[source]:
-            return 0.0 if len(waiting) < FILE_FRAMES else None
-        if self._idle:
-            return None if waiting else 0.0
-        if not self._free_at_s:
-            return None
-        # Also when a frame waits already: by then there is a newer one.
-        lead = min(min(self._reads[source], default=0.0), _LONGEST_LEAD_S)
-        return self._free_at_s - lead - time.perf_counter()
 
     def put(self, captured: Captured) -> bool:
         """Offer a frame; False when nobody will take any more."""
         with self._changed:
             if self._closed:
                 return False
-            waiting = self._waiting[captured.source]
-            if self._live[captured.source]:
-                self._reads[captured.source].append(captured.capture_ms / 1e3)
-                if waiting:
-                    waiting.popleft()
-                    self.dropped += 1
-            waiting.append(captured)
+            self._waiting[captured.source].append(captured)
             self._changed.notify_all()
             return True
 
@@ -110,12 +84,6 @@ class Inbox:
                 error, self._error = self._error, None
                 raise error
             return taken
-
-    def expect_free(self, in_s: float) -> None:
-        """A worker says when it will come for the next frame."""
-        with self._changed:
-            self._free_at_s = time.perf_counter() + in_s
-            self._changed.notify_all()
 
     def _pop(self) -> Captured:
         count = len(self._waiting)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,8 +16,6 @@ from edge_runtime.loop.results import Result, Stages
 from edge_runtime.sources import SourceEvent
 
 Delivery = tuple[int, "Result | SourceEvent"]
-
-_REMEMBERED = 9
 
 
 class Pool:
@@ -87,7 +83,6 @@ class Worker:
         """
         self._load, self._inbox, self._outbox = classifier, inbox, outbox
         self._order, self._batch, self._region = order, batch, region
-        self._durations: deque[float] = deque(maxlen=_REMEMBERED)
 
     def run(self) -> None:
         """Work until there are no more frames; what goes wrong is raised by the outbox."""
@@ -117,8 +112,6 @@ class Worker:
         self, classifier: Classifier, taken: Sequence[Captured], ticket: Ticket[Delivery]
     ) -> list[Delivery]:
         start = ticket.begun_s or time.perf_counter()
-        if self._durations:
-            self._inbox.expect_free(statistics.median(self._durations))
         good = [c for c in taken if c.frame.condition == "ok"]
         inputs, preprocess_ms = [], []
         for captured in good:
@@ -130,8 +123,6 @@ class Worker:
             classifier.probabilities(_stacked(inputs)) if inputs else ()
         )
         done = time.perf_counter()
-        if good:
-            self._durations.append(done - start)
         infer_ms = (done - ready) * 1e3
         answered = iter(
             _prediction(classifier, row, ms, infer_ms)
