@@ -146,10 +146,10 @@ class Classifier:
                 self.tried.append(f"{candidate}: {one_line(why)}")
         if len(failures) == 1:
             raise failures[0]
-        kind = EngineError
         if all(isinstance(each, AcceleratorError) for each in failures):
-            kind = AcceleratorError
-        raise kind(f"{self.bundle.path}: nothing of it loads: {'; '.join(self.tried)}")
+            reasons = dict.fromkeys(map(str, failures))  # the same for each of an engine's files
+            raise AcceleratorError(f"{self.bundle.path}: {'; '.join(reasons)}")
+        raise EngineError(f"{self.bundle.path}: nothing of it loads: {'; '.join(self.tried)}")
 
     def classify(self, frame_bgr: np.ndarray) -> Prediction:
         """Answer one frame: uint8, shape (height, width, 3), BGR.

@@ -52,7 +52,7 @@ def sample_frames(
 
 
 class RepeatedFrames:
-    """A source that gives the same few pictures again and again for some seconds."""
+    """A source that gives the same few pictures again and again until it is closed."""
 
     live: bool = False
     frame_count: int | None = None
@@ -61,32 +61,31 @@ class RepeatedFrames:
     granted: str = ""
     dropped: int = 0
 
-    def __init__(self, pictures: list[np.ndarray], seconds: float) -> None:
+    def __init__(self, pictures: list[np.ndarray]) -> None:
         self.skipped: list[str] = []
         self.on_event: Callable[[SourceEvent], None] = ignore_event
         self._pictures = pictures
-        self._until = time.perf_counter() + seconds
+        self._closed = False
         self._index = 0
 
     def read(self) -> Frame | None:
-        """The next picture; `None` when the time is over."""
-        now = time.perf_counter()
-        if now >= self._until:
+        """The next picture; `None` when it is closed."""
+        if self._closed:
             return None
         # A copy, as every source gives: a sink may keep it.
         picture = self._pictures[self._index % len(self._pictures)].copy()
-        frame = Frame(picture, self._index, now)
+        frame = Frame(picture, self._index, time.perf_counter())
         self._index += 1
         return frame
 
     def close(self) -> None:
-        self._until = 0.0
+        self._closed = True
 
     def __iter__(self) -> Iterator[Frame]:
         while (frame := self.read()) is not None:
             yield frame
 
 
-def loop_source(pictures: list[np.ndarray], clip: Path | None, seconds: float) -> Source:
-    """The clip, decoded as it runs; else the pictures for some seconds."""
-    return open_source(str(clip)) if clip else RepeatedFrames(pictures, seconds)
+def loop_source(pictures: list[np.ndarray], clip: Path | None) -> Source:
+    """The clip, decoded as it runs; else the pictures."""
+    return open_source(str(clip)) if clip else RepeatedFrames(pictures)

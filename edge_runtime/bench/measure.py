@@ -17,13 +17,14 @@ from edge_runtime.classifier import Classifier
 from edge_runtime.engines import EngineOptions
 from edge_runtime.engines.options import parse_delegates
 from edge_runtime.folders import cache_folder
-from edge_runtime.pipeline import run
+from edge_runtime.pipeline import Result, run
 from edge_runtime.sources import Source
 
 _WARM_UP_S = 0.2
 _BEFORE_PEAK = 5
 # Enough for a 99th percentile that is not the maximum.
 _FEWEST_RUNS = 100
+_FEWEST_FRAMES = 10
 # A model that is so slow that these would take many times longer answers fewer.
 _LONGEST = 5
 
@@ -76,7 +77,7 @@ def measure(
     infer = _spread(_cycle(inputs, infer_one), seconds)
     pictures = sample_frames(golden, clip, size_wh)
     answer = _spread(_cycle(pictures, classifier.classify), seconds)
-    loop_fps = _loop_fps(classifier, loop_source(pictures, clip, seconds), seconds)
+    loop_fps = _loop_fps(classifier, loop_source(pictures, clip), seconds)
     answers = np.concatenate([infer_one(each) for each in inputs])
     off = float(np.abs(answers - golden.probabilities[case.variant]).max())
     parity = variant.parity
@@ -99,15 +100,27 @@ def measure(
     )
 
 
+class _Enough:
+    """A sink that ends the loop after so many seconds, and frames enough to tell a rate."""
+
+    def __init__(self, seconds: float) -> None:
+        self.reached = threading.Event()
+        self._seconds, self._frames, self._start = seconds, 0, 0.0
+
+    def write(self, _: Result) -> None:
+        self._start = self._start or time.perf_counter()
+        self._frames += 1
+        if self._frames > _FEWEST_FRAMES and time.perf_counter() - self._start >= self._seconds:
+            self.reached.set()
+
+    def close(self) -> None:
+        self.reached.set()
+
+
 def _loop_fps(classifier: Classifier, source: Source, seconds: float) -> float:
     """Frames a second of the whole loop; a long clip is left when the time is over."""
-    enough = threading.Event()
-    timer = threading.Timer(seconds, enough.set)
-    timer.start()
-    try:
-        return run(classifier, source, stop=enough).fps
-    finally:
-        timer.cancel()
+    enough = _Enough(seconds)
+    return run(classifier, source, [enough], stop=enough.reached).fps
 
 
 def spread(times_ms: Sequence[float]) -> Spread:

@@ -57,7 +57,7 @@ class OnnxRuntimeEngine(Engine):
         notes += [f"{short_name(name)}: {missing[name]}" for name in asked if name in missing]
         if options.require_accelerator and not self.is_accelerated:
             said = "; ".join(notes) or "only the CPU was asked for (--provider NAME)"
-            raise AcceleratorError(f"{model.name} on {self.name}: no accelerator: {said}")
+            raise AcceleratorError(f"{self.name} has no accelerator: {said}")
         self.notes = tuple(f"{note}; running without it" for note in notes)
 
     def close(self) -> None:

@@ -45,7 +45,7 @@ class _InterpreterEngine(Engine):
             notes.append(f"{names}: took none of the model's operators")
         if options.require_accelerator and not self.is_accelerated:
             missing = "; ".join(notes) or "no delegate was given (--delegate LIBRARY)"
-            raise AcceleratorError(f"{model.name} on {self.name}: no accelerator: {missing}")
+            raise AcceleratorError(f"{self.name} has no accelerator: {missing}")
         self.notes = tuple(f"{note}; running without it" for note in notes)
         has_xnnpack = any(p.name == XNNPACK for p in self.placements)
         kernels = XNNPACK if has_xnnpack else self._kernels

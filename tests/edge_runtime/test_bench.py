@@ -225,6 +225,8 @@ def test_an_interrupt_leaves_no_file_and_says_what_was_measured(twin_bundle: Pat
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Also where the tests themselves run in the background, deaf to it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     time.sleep(6)
     process.send_signal(signal.SIGINT)
