@@ -103,7 +103,7 @@ def run_until_stopped(
         opened = Bundle.open(bundle)
         sources = _open_sources(specs, asked, stack)
         classifier, options = _load(opened, sources, options, engine, threads, workers)
-        _say_what_runs(classifier, sources, options)
+        _say_what_runs(classifier, options)
         terminal = TerminalSink(name_sources=len(sources) > 1)
         sinks = _open_sinks(outputs, opened, sources, options, terminal, stop, stack)
         heartbeat.ready(f"{opened.name} on {', '.join(s.name for s in sources)}")
@@ -165,7 +165,7 @@ def _load(
     return classifier, replace(options, workers=workers)
 
 
-def _say_what_runs(classifier: Classifier, sources: list[Source], options: LoopOptions) -> None:
+def _say_what_runs(classifier: Classifier, options: LoopOptions) -> None:
     side_by_side = f", {options.workers} side by side" if options.workers > 1 else ""
     typer.echo(
         f"{printable(classifier.bundle.name)}: {classifier.variant.name} on "
@@ -173,9 +173,6 @@ def _say_what_runs(classifier: Classifier, sources: list[Source], options: LoopO
     )
     for note in classifier.notes:
         typer.echo(f"note: {printable(note)}", err=True)
-    for source in sources:
-        if source.granted:
-            typer.echo(f"{printable(source.name)}: {printable(source.granted)}")
 
 
 def _open_sinks(
