@@ -113,8 +113,10 @@ def run(
         loop.start()
         try:
             loop.work(stop or threading.Event())
+            loop.write_the_rest()
         except KeyboardInterrupt:
             loop.summary.interrupted = True
+            loop.write_the_rest()
         finally:
             loop.finish()
     finally:
@@ -181,22 +183,25 @@ class _Loop:
             if self._heartbeat.is_due():
                 self._heartbeat.beat(self._outbox.longest_work_s())
 
-    def finish(self) -> None:
-        """End all threads, write what has been answered, and complete the summary."""
+    def write_the_rest(self) -> None:
+        """Write what has been answered by now."""
         self._inbox.close()
+        for number, item in self._outbox.close():
+            if not self._enough():
+                self._deliver(number, item)
+
+    def finish(self) -> None:
+        """End all threads and complete the summary."""
+        self._inbox.close()
+        self._outbox.close()
         deadline_s = time.perf_counter() + _CLOSE_S
-        try:
-            for number, item in self._outbox.close():
-                if not self._enough():
-                    self._deliver(number, item)
-        finally:
-            closed = [capture.close(deadline_s) for capture in self._captures]
-            for thread in self._pool.threads:
-                thread.join(max(0.0, deadline_s - time.perf_counter()))
-            summary = self.summary
-            summary.hung = not all(closed) or any(t.is_alive() for t in self._pool.threads)
-            summary.dropped = sum(s.dropped for s in self._sources)
-            summary.skipped = [text for s in self._sources for text in s.skipped]
+        closed = [capture.close(deadline_s) for capture in self._captures]
+        for thread in self._pool.threads:
+            thread.join(max(0.0, deadline_s - time.perf_counter()))
+        summary = self.summary
+        summary.hung = not all(closed) or any(t.is_alive() for t in self._pool.threads)
+        summary.dropped = sum(s.dropped for s in self._sources)
+        summary.skipped = [text for s in self._sources for text in s.skipped]
 
     def _enough(self) -> bool:
         return self._max_frames is not None and self.summary.frames >= self._max_frames

@@ -133,6 +133,7 @@ def test_a_failing_sink_ends_the_run_and_closes_all(classifier: Classifier, pict
     with pytest.raises(SinkError, match="disk is full"):
         run(classifier, source, [other, failing])
     assert source.closed == failing.closed == other.closed == 1
+    assert len(other.results) == 4  # nothing is written after the failure
     assert threading.active_count() < 10
 
 
