@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ import devices.cli
 import edge_runtime.cli
 import trainer.cli
 from devices.errors import EdgeproofError
+
+# Looking for plugins, pydantic would read every installed package's metadata: 30 ms of each start.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 OUR_PACKAGES = {"converters", "devices", "edge_runtime", "trainer"}
 

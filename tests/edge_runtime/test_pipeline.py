@@ -272,7 +272,7 @@ def test_several_sources_share_the_model_and_nothing_else(classifier: Classifier
 
 def test_several_live_sources_are_served_in_turn(classifier: Classifier, picture):
     cameras = [
-        Scripted(pictures(picture, 40), live=True, pause_s=0.005, name=name) for name in "abc"
+        Scripted(pictures(picture, 100), live=True, pause_s=0.02, name=name) for name in "abc"
     ]
     sink = Collecting()
     run(Slow(classifier, 0.01), cameras, [sink])
