@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_runtime.engines.base import threads_or_all
 from edge_runtime.errors import ImageError, SourceError
 from edge_runtime.images import IMAGE_SUFFIXES, decode_image, is_image_name
 from edge_runtime.sources.asking import plausible_fps
@@ -137,9 +136,7 @@ def video_capture(path: Path) -> cv2.VideoCapture:
     except UnicodeEncodeError as exc:
         shown = os.fsencode(path).decode(errors="replace")
         raise SourceError(f"{shown}: its name is not UTF-8; rename it.") from exc
-    # One more than cores: each rests while its finished frame is turned into BGR.
-    threads = [cv2.CAP_PROP_N_THREADS, threads_or_all(0) + 1]
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, threads)
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not capture.isOpened():
         raise not_a_video(path)
     return capture
