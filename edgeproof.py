@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -16,6 +17,9 @@ import edge_runtime.cli
 import trainer.cli
 from devices.doctor.finding import Needs
 from devices.errors import EdgeproofError
+
+# Looking for plugins, pydantic would read every installed package's metadata: 30 ms of each start.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 OUR_PACKAGES = {"converters", "devices", "edge_runtime", "trainer"}
 
@@ -129,7 +133,7 @@ def _run_demo(bundle: Path, clip: Path, annotated: Path, truth: list[str]) -> fl
     video = VideoSink(annotated, fps=source.fps or 25.0)
     summary = run(classifier, source, [answers, video, TerminalSink()])
     typer.echo(f"{classifier.variant.name} on {classifier.engine.name}: {summary.fps:.0f} fps")
-    labels = [result.prediction.label for result in answers.results]
+    labels = [result.answer.label if result.answer else None for result in answers.results]
     return sum(a == b for a, b in zip(labels, truth, strict=True)) / len(truth)
 
 

@@ -198,6 +198,7 @@ def _variant(folder: Path, outcome: Outcome, matrix: Matrix) -> Variant:
         calibration=outcome.plan.calibration if recipe.calibrated else "",
         noise=outcome.noise,
         repair=outcome.repair,
+        abstain=outcome.abstain,
     )
 
 

@@ -83,11 +83,19 @@ def convert_command(
     calibrate_by: Annotated[
         CalibrationChoice,
         typer.Option(
-            help="How int8 finds the range of an activation; auto: minmax, percentile or mse, "
-            "whichever comes nearest to the trained model on those pictures."
+            help="How int8 finds the range of an activation; auto: the middle 99.99 % of its "
+            "values, or all where that comes nearer to the trained model."
         ),
     ] = CalibrationChoice.auto,
     seed: Annotated[int, typer.Option(min=0, help="Chooses which, when there are more.")] = 0,
+    answers_right: Annotated[
+        float,
+        typer.Option(
+            metavar="FRACTION",
+            help="Choose for each variant the score below which it answers unknown, so that this "
+            "fraction of its answers is right.",
+        ),
+    ] = 0.95,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a bundle that is there already.")
     ] = False,
@@ -110,6 +118,7 @@ def convert_command(
         calibration=calibration,
         calibrate_by=calibrate_by.value,
         seed=seed,
+        answers_right=answers_right,
         overwrite=overwrite,
         command=shlex.join(["edgeproof", *sys.argv[1:]]),
     )
@@ -143,6 +152,7 @@ def print_conversion(conversion: Conversion) -> None:
     console.print(table)
     for outcome in conversion.outcomes:
         _print_details(outcome)
+    _print_abstain(conversion)
     for warning in conversion.warnings:
         typer.echo(f"warning: {warning}", err=True)
     _print_c_source(conversion)
@@ -217,6 +227,23 @@ def _print_repair(outcome: Outcome) -> None:
         typer.echo(f"{outcome.name}, kept: {', '.join(outcome.repaired.kept)}")
     elif not outcome.repaired:
         typer.echo(f"{outcome.name}: {why_not_mended(outcome.repair)}")
+
+
+def _print_abstain(conversion: Conversion) -> None:
+    """When each variant answers `unknown`; nothing of those that answer always."""
+    for outcome in conversion.outcomes:
+        chosen = outcome.abstain
+        if outcome.proof and chosen is None:
+            typer.echo(
+                f"{outcome.name}: even its surest answers are wrong too often to choose a score "
+                "below which to say unknown; it always answers"
+            )
+        elif chosen and chosen.min_score:
+            typer.echo(
+                f"{outcome.name}: unknown below {chosen.min_score:.3f}: answers "
+                f"{chosen.coverage:.1%} of the pictures, {chosen.precision:.1%} of them right "
+                f"(95 % interval from {chosen.precision_low:.1%})"
+            )
 
 
 def _decibels(value: float | None) -> str:

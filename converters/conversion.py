@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from converters.abstain import choose_abstain
 from converters.bundle_writer import bundle_name, require_free, staged_bundle, write_bundle
 from converters.c_source import c_sources
 from converters.errors import ConversionError
@@ -49,6 +50,8 @@ class ConvertOptions:
         calibrate_by: how a range is found from them; `auto` tries what is sensible, and keeps what
             is nearest to the trained model on those pictures.
         seed: chooses which, when there are more.
+        answers_right: fraction of the answers that shall be right on the device: each variant gets
+            the score below which it answers `unknown` instead.
         overwrite: whether a bundle already there gives way.
         command: what the user typed, for the record.
     """
@@ -64,8 +67,15 @@ class ConvertOptions:
     calibration: int = 200
     calibrate_by: CalibrateBy = "auto"
     seed: int = 0
+    answers_right: float = 0.95
     overwrite: bool = False
     command: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.answers_right <= 1:
+            raise ConversionError(
+                f"answers_right is a fraction above 0 and at most 1; got {self.answers_right}."
+            )
 
     def plan(self) -> QuantisationPlan:
         """How quantised variants are made at first."""
@@ -276,6 +286,11 @@ class _Maker:
             shipped=shipped,
             plan=attempt.plan,
             noise=noise,
+            abstain=choose_abstain(
+                attempt.proof.probabilities,
+                self.subject.held_out.labels,
+                self.options.answers_right,
+            ),
         )
 
 

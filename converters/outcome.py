@@ -10,7 +10,7 @@ from converters.errors import ParityError
 from converters.prove import Proof
 from converters.quantisation_plan import QuantisationPlan
 from converters.variants import C_SOURCE, Recipe
-from edge_runtime.manifest import LayerNoise, RepairStep
+from edge_runtime.manifest import Abstain, LayerNoise, RepairStep
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,8 @@ class Outcome:
         plan: how it was quantised.
         noise: its layers, the noisiest first; empty when nobody asked.
         repair: what was tried to mend it.
+        abstain: when it should answer `unknown`; `None` when it was not made, or its most certain
+            answers are wrong too often.
     """
 
     recipe: Recipe
@@ -36,6 +38,7 @@ class Outcome:
     plan: QuantisationPlan = field(default_factory=QuantisationPlan)
     noise: tuple[LayerNoise, ...] = ()
     repair: tuple[RepairStep, ...] = ()
+    abstain: Abstain | None = None
 
     @property
     def name(self) -> str:

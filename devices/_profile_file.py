@@ -15,6 +15,7 @@ from devices.profiles import (
     ENGINES,
     EXPORTS,
     ONNX_INT8_SCHEMES,
+    PROVIDERS,
     VARIANTS,
     CameraSettings,
     Match,
@@ -47,6 +48,7 @@ def profile_from_toml(path: Path) -> Profile:
         "camera": _camera(table.table("camera", _keys(CameraSettings))),
         "qemu_cpu": table.text("qemu_cpu", default=""),
         "notes": table.text("notes", default=""),
+        "providers": table.choices("providers", PROVIDERS, default=("cpu",)),
     }
     return Profile(name=path.stem, **values)
 
@@ -147,8 +149,10 @@ class _Table:
     def choice(self, key: str, allowed: tuple[str, ...]) -> str:
         return self._allowed(key, self.text(key), allowed)
 
-    def choices(self, key: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
-        values = tuple(self._allowed(key, value, allowed) for value in self.texts(key))
+    def choices(
+        self, key: str, allowed: tuple[str, ...], default: tuple[str, ...] | None = None
+    ) -> tuple[str, ...]:
+        values = tuple(self._allowed(key, value, allowed) for value in self.texts(key, default))
         if len(set(values)) != len(values):
             raise self.error(key, "names the same thing twice")
         return values

@@ -36,6 +36,8 @@ VARIANTS = (
 # What `convert` can be asked for; "c" is C++ source for microcontrollers and runs on no engine.
 EXPORTS = (*VARIANTS, "c")
 ONNX_INT8_SCHEMES = ("s8s8", "u8s8", "symmetric")
+# onnxruntime's execution providers; each is passed over where the installed onnxruntime lacks it.
+PROVIDERS = ("tensorrt", "cuda", "cpu")
 ENGINES = ("litert", "tflite-runtime", "onnxruntime")
 CAMERA_KINDS = ("v4l2", "picamera2", "nvargus")
 
@@ -111,6 +113,7 @@ class Profile:
         camera: how its cameras open.
         qemu_cpu: the `-cpu` of QEMU that stands in for it in tests; may be empty.
         notes: what the user should know; may be empty.
+        providers: onnxruntime's execution providers, best first.
     """
 
     name: str
@@ -124,6 +127,7 @@ class Profile:
     camera: CameraSettings
     qemu_cpu: str
     notes: str = ""
+    providers: tuple[str, ...] = ("cpu",)
 
     def threads_on(self, device: Device) -> int:
         """Threads for this very machine, never more than the cores the process may use."""
@@ -137,7 +141,10 @@ class Profile:
             "model": [pattern.pattern for pattern in self.match.model],
             "architecture": list(self.match.architecture),
         }
-        lists = {name: list(getattr(self, name)) for name in ("variants", "export", "engine")}
+        lists = {
+            name: list(getattr(self, name))
+            for name in ("variants", "export", "engine", "providers")
+        }
         fields = {key: value for key, value in vars(self).items() if key not in {"camera", "match"}}
         return fields | lists | {"match": match} | {"camera": asdict(self.camera)}
 

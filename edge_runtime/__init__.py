@@ -18,6 +18,8 @@ os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 27))
 # OpenCV and its FFmpeg speak on standard error, past Python; what matters, our own errors say.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+# A camera whose driver hangs is given up, and opened anew, after 5 s and not 10.
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "5")
 
 if TYPE_CHECKING:
     from edge_runtime.bundle import Bundle
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from edge_runtime.parity import compare
     from edge_runtime.pipeline import Result, Summary, run
     from edge_runtime.preprocess import Preprocess
-    from edge_runtime.sources import Frame, Source, open_source
+    from edge_runtime.sources import Frame, Source, SourceEvent, SourceOptions, open_source
     from edge_runtime.verification import Verification, verify
 
 __all__ = [
@@ -39,6 +41,8 @@ __all__ = [
     "Preprocess",
     "Result",
     "Source",
+    "SourceEvent",
+    "SourceOptions",
     "Summary",
     "Verification",
     "compare",
@@ -58,6 +62,8 @@ _HOME = {
     "Preprocess": "preprocess",
     "Result": "pipeline",
     "Source": "sources",
+    "SourceEvent": "sources",
+    "SourceOptions": "sources",
     "Summary": "pipeline",
     "Verification": "verification",
     "compare": "parity",

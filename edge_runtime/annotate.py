@@ -8,37 +8,48 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge_runtime.classifier import Prediction
+from edge_runtime.loop.region import Region
+from edge_runtime.loop.results import Result
 from edge_runtime.text import printable
 
 _WHITE = (255, 255, 255)
 _BAR = (80, 200, 80)
 _UNSURE_BAR = (60, 160, 240)
+_REGION = (240, 240, 80)
 _SURE = 0.8
 
 
-def annotated(frame_bgr: np.ndarray, prediction: Prediction, *, fps: float = 0.0) -> np.ndarray:
-    """A copy of the frame with label, score as a bar, and frames a second along its lower edge.
+def annotated(result: Result, *, region: Region | None = None) -> np.ndarray:
+    """A copy of the frame with its answer, score as a bar, and rate along its lower edge.
 
     Args:
-        frame_bgr: uint8, shape (height, width, 3); left as it is.
+        result: its frame is left as it is.
+        region: what the model saw of it, drawn as a rectangle.
 
     Returns:
-        uint8, the same shape.
+        uint8, the same shape as the frame.
     """
-    out = np.array(frame_bgr, order="C", copy=True)
+    out = np.array(result.frame.bgr, order="C", copy=True)
     height, width = out.shape[:2]
+    if region is not None:
+        left, top, right, bottom = region.corners(height, width)
+        cv2.rectangle(out, (left, top), (right - 1, bottom - 1), _REGION, max(1, width // 400))
     text_px = max(10, min(height // 14, width // 16))
     strip = out[max(0, height - 2 * text_px) :]
     strip[:] = strip // 3  # dark enough under any picture for white letters
     bar = max(2, text_px // 6)
-    color = _BAR if prediction.score >= _SURE else _UNSURE_BAR
-    cv2.rectangle(out, (0, height - bar), (int(width * prediction.score), height), color, -1)
-    text = f"{printable(prediction.label)}  {prediction.score:.0%}"
+    text = f"{result.frame.condition} frame"
+    if (answer := result.answer) is not None:
+        sure = answer.score >= _SURE and not answer.abstained
+        # A NaN has no length.
+        length = int(width * answer.score) if answer.score >= 0 else 0
+        color = _BAR if sure else _UNSURE_BAR
+        cv2.rectangle(out, (0, height - bar), (length, height), color, -1)
+        text = f"{printable(answer.label)}  {answer.score:.0%}"
     baseline = height - bar - text_px // 2
     _put(out, text, (text_px // 2, baseline), text_px)
-    if fps:
-        rate = f"{fps:.0f} fps"
+    if result.fps:
+        rate = f"{result.fps:.0f} fps"
         _put(out, rate, (width - int(text_px * 0.6 * len(rate)), baseline), text_px * 2 // 3)
     return out
 

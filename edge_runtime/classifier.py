@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +13,13 @@ import numpy as np
 import devices
 from devices import Profile
 from edge_runtime.bundle import Bundle
-from edge_runtime.engines import ENGINES, Engine, installed_engines, load_engine
-from edge_runtime.errors import EngineError, EngineMissingError, TensorError, VariantError
+from edge_runtime.choice import Candidate, candidates
+from edge_runtime.engines import Engine, EngineOptions, load_engine
+from edge_runtime.errors import AcceleratorError, EngineError, TensorError
+from edge_runtime.folders import cache_folder
 from edge_runtime.manifest import Variant
+from edge_runtime.picks import Pick, find_pick
+from edge_runtime.text import one_line
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +43,18 @@ class Prediction:
     infer_ms: float
 
 
+def default_options(profile: Profile) -> EngineOptions:
+    """What a profile says that engines may use."""
+    return EngineOptions(providers=profile.providers, cache_dir=cache_folder())
+
+
 class Classifier:
     """Answers frames with one variant of a bundle on one engine.
+
+    Attributes:
+        bundle, variant, engine, profile: what it runs.
+        tried: what came before it in the order and was passed over, each with its reason.
+        pick: what `edgeproof bench --pick` chose, where that is what runs.
 
     >>> classifier = Classifier(Bundle.open("pets.bundle"))        # doctest: +SKIP
     >>> classifier.classify(cv2.imread("cat.jpg")).label           # doctest: +SKIP
@@ -54,33 +69,87 @@ class Classifier:
         engine: str | None = None,
         threads: int | None = None,
         profile: Profile | None = None,
+        options: EngineOptions | None = None,
+        use_pick: bool = True,
     ) -> None:
         """Load a variant.
 
+        Where neither variant nor engine is given, what `edgeproof bench --pick` chose for this
+        very bundle on this machine comes first, and then the profile's order. What does not load
+        is passed over, with its reason in `tried`; what was asked for by name is never replaced.
+
         Args:
             variant: such as `tflite-int8`; unless given, the first in the profile's order that
-                the bundle holds and an installed engine runs.
-            engine: key in `ENGINES`; unless given, the first installed in the profile's order.
-            threads: 0 means one for each core; unless given, the profile's.
+                the bundle holds and an engine here loads.
+            engine: key in `ENGINES`; unless given, the first in the profile's order that loads
+                the variant.
+            threads: 0 means one for each core; unless given, the pick's or the profile's.
             profile: what suits the device; unless given, that of this machine.
+            options: delegates and providers; unless given, the pick's or the profile's.
+            use_pick: whether a stored pick counts.
 
         Raises:
             BundleError: when the bundle or its file is damaged.
             VariantError: when there is no such variant or none can run here.
-            EngineError: when the file does not load.
+            EngineError: when nothing that is allowed loads.
+            AcceleratorError: when an accelerator is required and nothing runs on one.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         device = devices.detect()
         self.profile = profile = profile or devices.profile_for(device)
-        self.variant, engine_name = choose(
-            self.bundle, variant=variant, engine=engine, profile=profile
-        )
-        self.engine: Engine = load_engine(
-            engine_name,
-            self.bundle.checked_file(self.variant.file),
-            threads=profile.threads_on(device) if threads is None else threads,
-        )
+        self.tried: list[str] = []
+        self.pick: Pick | None = None
+        choices = candidates(self.bundle, variant=variant, engine=engine, profile=profile)
+        default = options or default_options(profile)
+        ordered = [(c, default, profile.threads_on(device)) for c in choices]
+        # Delegates and providers that were asked for are of the caller's choice, not of the pick's.
+        asked = options and (options.delegates or options.providers != profile.providers)
+        if use_pick and not asked and variant is None and engine is None:
+            self.pick, passed_over = find_pick(self.bundle, choices)
+            self.tried += passed_over
+        if self.pick:
+            picked = self.pick.candidate(self.bundle)
+            ordered.insert(0, (picked, self.pick.options(default), self.pick.threads))
+        failed_before = len(self.tried)
+        self.variant, self.engine, self._options = self._first_that_loads(ordered, threads)
+        if len(self.tried) > failed_before:
+            self.pick = None  # it came first, and `tried` says why it did not load
         self._require_fit()
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of how it came to this variant and engine, in words."""
+        notes = list(self.tried)
+        if self.pick:
+            notes.append(f"as picked by bench on {self.pick.made}: {self.pick.describe()}")
+        return notes + list(self.engine.notes)
+
+    def _first_that_loads(
+        self, ordered: Sequence[tuple[Candidate, EngineOptions, int]], threads: int | None
+    ) -> tuple[Variant, Engine, EngineOptions]:
+        failures: list[EngineError] = []
+        for candidate, options, usual_threads in ordered:
+            options = options.for_precision(candidate.variant.precision)
+            file = self.bundle.checked_file(candidate.variant.file)
+            try:
+                engine = load_engine(
+                    candidate.engine,
+                    file,
+                    threads=usual_threads if threads is None else threads,
+                    options=options,
+                )
+                return candidate.variant, engine, options
+            except (EngineError, ImportError, OSError) as exc:  # a broken package, too
+                failure = exc if isinstance(exc, EngineError) else EngineError(str(exc))
+                failures.append(failure)
+                why = str(exc).replace(f"{file}: ", "")
+                self.tried.append(f"{candidate}: {one_line(why)}")
+        if len(failures) == 1:
+            raise failures[0]
+        if all(isinstance(each, AcceleratorError) for each in failures):
+            reasons = dict.fromkeys(map(str, failures))  # the same for each of an engine's files
+            raise AcceleratorError(f"{self.bundle.path}: {'; '.join(reasons)}")
+        raise EngineError(f"{self.bundle.path}: nothing of it loads: {'; '.join(self.tried)}")
 
     def classify(self, frame_bgr: np.ndarray) -> Prediction:
         """Answer one frame: uint8, shape (height, width, 3), BGR.
@@ -103,6 +172,24 @@ class Classifier:
             infer_ms=(done - ready) * 1e3,
         )
 
+    def twin(self, *, threads: int | None = None) -> Classifier:
+        """The same variant on an engine of its own: one engine serves one thread at a time.
+
+        Args:
+            threads: how many its engine gets; unless given, as many as this one has.
+
+        Raises:
+            EngineError: when there is not enough memory for another.
+        """
+        twin = copy.copy(self)
+        twin.engine = load_engine(
+            self.engine.name,
+            self.bundle.checked_file(self.variant.file),
+            threads=self.engine.threads if threads is None else threads,
+            options=self._options,
+        )
+        return twin
+
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
         """Float32 (batch, labels) for preprocessed inputs, uint8 (batch, H, W, 3)."""
         raw = self.engine.infer(batch)
@@ -117,56 +204,3 @@ class Classifier:
                 f"{self.bundle.path}: {self.variant.name} maps {self.engine.input.shape} to "
                 f"{self.engine.output.shape}, the manifest says {want_input} to {want_output}."
             )
-
-
-def choose(
-    bundle: Bundle, *, variant: str | None, engine: str | None, profile: Profile
-) -> tuple[Variant, str]:
-    """Which variant to run on which engine.
-
-    Raises:
-        VariantError: when nothing fits.
-        EngineMissingError: when what was asked for has no engine here.
-    """
-    if variant is not None:
-        chosen = bundle.variant(variant)
-        return chosen, _engine_for(chosen, engine, profile.engine)
-    # What the profile does not name comes last, in the bundle's own order.
-    held = {v.name: v for v in bundle.variants}
-    for name in dict.fromkeys([*profile.variants, *held]):
-        if name in held:
-            try:
-                return held[name], _engine_for(held[name], engine, profile.engine)
-            except EngineMissingError:
-                continue
-    runner = f"engine {engine!r}" if engine else "an installed engine"
-    raise VariantError(
-        f"{bundle.path}: holds {', '.join(held)}, none of which {runner} runs here; "
-        "for TFLite pip install ai-edge-litert, for ONNX pip install 'edgeproof[onnx]'."
-    )
-
-
-def _engine_for(variant: Variant, asked: str | None, preferred: Sequence[str]) -> str:
-    installed = installed_engines(variant.format)
-    if asked is not None:
-        if asked in installed:
-            return asked
-        if asked not in ENGINES:
-            raise EngineError(f"No engine {asked!r}. Known: {', '.join(ENGINES)}.")
-        if ENGINES[asked].format == variant.format:
-            raise EngineMissingError(
-                f"Engine {asked!r} is not installed: pip install {ENGINES[asked].install}"
-            )
-        raise EngineMissingError(
-            f"Engine {asked!r} does not run {variant.name}; "
-            f"for {variant.format} there is {', '.join(_runs(variant.format))}."
-        )
-    for name in [*preferred, *installed]:
-        if name in installed:
-            return name
-    installs = " or ".join(f"pip install {ENGINES[n].install}" for n in _runs(variant.format))
-    raise EngineMissingError(f"No engine for {variant.name} is installed: {installs}")
-
-
-def _runs(format: str) -> list[str]:
-    return [name for name, entry in ENGINES.items() if entry.format == format]

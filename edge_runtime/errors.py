@@ -3,11 +3,13 @@
 from devices.errors import EdgeproofError, did_you_mean
 
 __all__ = [
+    "AcceleratorError",
     "BundleError",
     "EdgeproofError",
     "EngineError",
     "EngineMissingError",
     "ImageError",
+    "OptionError",
     "SinkError",
     "SourceError",
     "StorageError",
@@ -20,6 +22,10 @@ __all__ = [
 
 class StorageError(EdgeproofError, OSError):
     """A file or folder could not be written: no space, no permission, already there."""
+
+
+class OptionError(EdgeproofError, ValueError):
+    """An option has a value that it cannot have."""
 
 
 class ImageError(EdgeproofError, ValueError):
@@ -40,6 +46,10 @@ class EngineError(EdgeproofError, RuntimeError):
 
 class EngineMissingError(EngineError):
     """The package that an engine stands on is not installed."""
+
+
+class AcceleratorError(EngineError):
+    """An accelerator was required, and nothing of the model runs on one."""
 
 
 class TensorError(EdgeproofError, ValueError):

@@ -63,7 +63,7 @@ def staged_file(final: Path) -> Iterator[Path]:
             yield part
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
-            part.chmod(0o666 & ~_umask())
+            part.chmod(open_permissions())
             part.replace(final)
         finally:
             part.unlink(missing_ok=True)
@@ -147,6 +147,11 @@ def sha256_file(path: Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def open_permissions() -> int:
+    """What `open` gives a new file; `mkstemp` makes files for the owner alone."""
+    return 0o666 & ~_umask()
 
 
 def _umask() -> int:

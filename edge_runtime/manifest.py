@@ -148,6 +148,25 @@ class RepairStep(_Record):
     chosen: bool = False
 
 
+class Abstain(_Record):
+    """Below which score a variant had better say `unknown`, so that its answers are right.
+
+    Attributes:
+        wanted: fraction of the answers that shall be right.
+        min_score: answers of a lower probability are not given.
+        precision: fraction that was right of those given, on `samples` held-out pictures.
+        precision_low: lower end of its 95 % interval.
+        coverage: fraction of the pictures that were answered.
+    """
+
+    wanted: float = Field(gt=0, le=1)
+    min_score: float = Field(ge=0, le=1)
+    precision: float = Field(ge=0, le=1)
+    precision_low: float = Field(ge=0, le=1)
+    coverage: float = Field(ge=0, le=1)
+    samples: int = Field(ge=1)
+
+
 class Variant(_Record):
     """One exported model file with its proof.
 
@@ -164,6 +183,7 @@ class Variant(_Record):
         calibration: how its activations' ranges were found, in words; empty where it has none.
         noise: layer by layer, the worst first; empty when nobody asked.
         repair: what was tried to mend it, in order; empty when nothing had to be.
+        abstain: when to answer `unknown`; `None` where nobody chose, or no score was high enough.
     """
 
     format: Format
@@ -180,11 +200,17 @@ class Variant(_Record):
     calibration: str = ""
     noise: tuple[LayerNoise, ...] = ()
     repair: tuple[RepairStep, ...] = ()
+    abstain: Abstain | None = None
 
     @property
     def name(self) -> str:
         """For example `tflite-int8`."""
         return f"{self.format}-{self.precision}"
+
+    @property
+    def min_score(self) -> float:
+        """Below it the answer is `unknown`; 0 where every answer is given."""
+        return self.abstain.min_score if self.abstain else 0.0
 
 
 class MatrixCell(_Record):

@@ -21,13 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.engines import is_installed, matrix_engines
-from edge_runtime.engines.isolated import shortened
 from edge_runtime.errors import EngineError, EngineMissingError, StorageError
 from edge_runtime.files import require_writable_folder, sha256_file, write_text
 from edge_runtime.golden import GoldenTensors
 from edge_runtime.machine import machine_facts
 from edge_runtime.manifest import MANIFEST_NAME, MatrixCell, Sha256
 from edge_runtime.matrix import ModelFile, is_absent, parity_matrix
+from edge_runtime.text import one_line
 
 MATRIX_SCHEMA: Final = 1
 MAX_ANSWER_BYTES = 16 << 20
@@ -143,7 +143,7 @@ def require_edgeproof(python: Path) -> None:
             )
         raise EngineMissingError(f"{python}: does not run edgeproof: {_last_line(err)}")
     here = f"edgeproof {version('edgeproof')}"
-    there = shortened(out.decode("utf-8", "replace")) or "nothing that says its version"
+    there = one_line(out.decode("utf-8", "replace")) or "nothing that says its version"
     if there != here:
         raise EngineError(f"{python}: has {there}, this is {here}; install the same in both.")
 
@@ -195,7 +195,7 @@ def _parsed(python: Path, out: bytes) -> MatrixRecord:
         where = ".".join(map(str, first["loc"]))
         raise EngineError(
             f"{python}: answered a matrix that this edgeproof does not read "
-            f"({shortened(where)}: {first['msg']}); install the same edgeproof in both."
+            f"({one_line(where)}: {first['msg']}); install the same edgeproof in both."
         ) from exc
     except (ValueError, KeyError, TypeError, RecursionError) as exc:
         raise EngineError(
@@ -283,4 +283,4 @@ def _whole(stream: IO[bytes], python: str) -> bytes:
 
 def _last_line(err: bytes) -> str:
     lines = err.decode("utf-8", "replace").strip().splitlines()
-    return shortened(lines[-1]) if lines else "it said nothing."
+    return one_line(lines[-1]) if lines else "it said nothing."

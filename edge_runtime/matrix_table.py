@@ -10,10 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from edge_runtime.engines.isolated import shortened
 from edge_runtime.manifest import MatrixCell
 from edge_runtime.matrix import Grade, grade, proving_cell
 from edge_runtime.matrix_record import MatrixRecord
+from edge_runtime.text import one_line
 
 _STYLE: dict[Grade, str] = {
     "as proven": "green",
@@ -48,7 +48,7 @@ def print_matrix(
 def _table(
     form: str, record: MatrixRecord, cells: list[MatrixCell], tolerances: Mapping[str, float]
 ) -> Table:
-    title = f"{escape(shortened(record.bundle))}: {escape(form)} files against the trained model"
+    title = f"{escape(one_line(record.bundle))}: {escape(form)} files against the trained model"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, caption_justify="left")
     table.add_column("variant", no_wrap=True)
     table.add_column(f"Keras\n{record.inputs} inputs\nas recorded")
@@ -56,8 +56,8 @@ def _table(
     for engine in engines:
         versions = {c.version: None for c in cells if c.engine == engine and c.version}
         # A name is broken where a narrow terminal would break it anyway.
-        name = shortened(engine).replace("-", "-\n")
-        table.add_column(escape("\n".join([name, *map(shortened, versions)])), overflow="fold")
+        name = one_line(engine).replace("-", "-\n")
+        table.add_column(escape("\n".join([name, *map(one_line, versions)])), overflow="fold")
     for variant in dict.fromkeys(cell.variant for cell in cells):
         of_variant = {cell.engine: cell for cell in cells if cell.variant == variant}
         proving = proving_cell(of_variant.values())
@@ -65,7 +65,7 @@ def _table(
             _figures(of_variant[engine], proving, tolerances.get(variant, 0.0), record.inputs)
             for engine in engines
         ]
-        table.add_row(escape(shortened(variant)), "reference", *row)
+        table.add_row(escape(one_line(variant)), "reference", *row)
     return table
 
 
@@ -93,5 +93,5 @@ def _reasons(cells: list[MatrixCell]) -> list[str]:
     for (engine, reason), variants in grouped.items():
         everywhere = len(variants) == sum(cell.engine == engine for cell in cells)
         subject = engine if everywhere else f"{engine}, {', '.join(variants)}"
-        lines.append(f"- {shortened(subject)}: {shortened(reason)}")
+        lines.append(f"- {one_line(subject)}: {one_line(reason)}")
     return lines

@@ -1,218 +1,231 @@
-"""The camera loop: capture in its own thread, everything else in the caller's."""
+"""The camera loop: capture, inference and output overlap, each in threads of its own."""
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
+from edge_runtime.classifier import Classifier
+from edge_runtime.errors import EdgeproofError, OptionError
+from edge_runtime.loop.answering import Answering
+from edge_runtime.loop.capture import Capture
+from edge_runtime.loop.inbox import Inbox
+from edge_runtime.loop.outbox import Outbox
+from edge_runtime.loop.region import Region
+from edge_runtime.loop.results import UNKNOWN, Answer, Result, Sink, Stages
+from edge_runtime.loop.smoothing import Smoother
+from edge_runtime.loop.summary import Summary
+from edge_runtime.loop.workers import Delivery, Pool
+from edge_runtime.sources import Source, SourceEvent
+from edge_runtime.systemd import Heartbeat
 
-from edge_runtime.classifier import Classifier, Prediction
-from edge_runtime.errors import EdgeproofError
-from edge_runtime.sources import Frame, Source
+__all__ = [
+    "UNKNOWN",
+    "Answer",
+    "LoopOptions",
+    "Result",
+    "Sink",
+    "Stages",
+    "Summary",
+    "run",
+]
 
-# How many decoded frames of a file may wait: enough to smooth over uneven frames, few in memory.
-FILE_QUEUE_FRAMES = 4
 _FPS_WINDOW = 30
+# How long a stop or a sign of life may have to wait for the caller's thread.
+_POLL_S = 0.2
+# A stop is answered within a second: what hangs in a driver by then is left behind.
+_CLOSE_S = 0.5
 
 
-@dataclass(frozen=True, eq=False)
-class Result:
-    """One frame with its answer.
-
-    Attributes:
-        age_ms: from capture to answer.
-        fps: answers a second over the last few frames; 0 for the first.
-    """
-
-    frame: Frame
-    prediction: Prediction
-    age_ms: float
-    fps: float
-
-    def without_pixels(self) -> Result:
-        """The same result, its frame without the picture."""
-        return replace(self, frame=replace(self.frame, bgr=np.empty((0, 0, 3), np.uint8)))
-
-
-class Sink(Protocol):
-    """Where results go."""
-
-    def write(self, result: Result) -> None:
-        """Take one result. The frame is the caller's: copy before drawing."""
-
-    def close(self) -> None:
-        """Finish what was begun. Safe to call twice."""
-
-
-@dataclass
-class Summary:
-    """What a run came to.
+@dataclass(frozen=True)
+class LoopOptions:
+    """How frames become answers.
 
     Attributes:
-        frames: how many were answered.
-        dropped: live frames that were replaced by newer ones before their turn.
-        skipped: what was passed over or is missing, in words.
-        labels: how often each label came first.
-        seconds: from the first frame captured to the last answered.
-        age_ms_median: middle frame age at the answer.
-        interrupted: whether the user ended it.
+        workers: engines that run side by side, each with a frame of its own; more than one gives
+            a file's frames more throughput, and a camera's a higher age.
+        batch: at most so many waiting frames are run together.
+        stride: of each source, every so many frames one is answered.
+        region: the part of the picture that the model sees; `None`: all of it.
+        min_score: below it the answer is `unknown`; `None`: what the bundle says for the variant.
+        smoother: makes one for each source, such as `lambda: MovingAverage(8)`.
+
+    Raises:
+        OptionError: when a number is out of its range.
     """
 
-    frames: int = 0
-    dropped: int = 0
-    skipped: list[str] = field(default_factory=list)
-    labels: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-    age_ms_median: float = 0.0
-    interrupted: bool = False
+    workers: int = 1
+    batch: int = 1
+    stride: int = 1
+    region: Region | None = None
+    min_score: float | None = None
+    smoother: Callable[[], Smoother] | None = None
 
-    @property
-    def fps(self) -> float:
-        return self.frames / self.seconds if self.seconds > 0 else 0.0
-
-
-class FrameQueue:
-    """Hands frames from the capture thread to the loop.
-
-    Lossy, it holds the newest frame only; otherwise it makes the capture wait when full.
-    """
-
-    def __init__(self, *, lossy: bool) -> None:
-        self._frames: deque[Frame] = deque()
-        self._capacity = 1 if lossy else FILE_QUEUE_FRAMES
-        self._lossy = lossy
-        self._closed = False
-        self._error: BaseException | None = None
-        self._changed = threading.Condition()
-        self.dropped = 0
-
-    def put(self, frame: Frame) -> bool:
-        """Offer a frame; False when nobody will take any more."""
-        with self._changed:
-            while not self._lossy and len(self._frames) >= self._capacity and not self._closed:
-                self._changed.wait()
-            if self._closed:
-                return False
-            if len(self._frames) >= self._capacity:
-                self._frames.popleft()
-                self.dropped += 1
-            self._frames.append(frame)
-            self._changed.notify_all()
-            return True
-
-    def get(self) -> Frame | None:
-        """The next frame; `None` when there will be no more.
-
-        Raises:
-            BaseException: what ended the capture, after the frames before it were taken.
-        """
-        with self._changed:
-            while not self._frames and not self._closed:
-                self._changed.wait()
-            if self._frames:
-                self._changed.notify_all()
-                return self._frames.popleft()
-            if self._error is not None:
-                error, self._error = self._error, None
-                raise error
-            return None
-
-    def close(self, error: BaseException | None = None) -> None:
-        """No more frames will come, or be taken."""
-        with self._changed:
-            self._closed = True
-            self._error = self._error or error
-            self._changed.notify_all()
-
-
-@contextlib.contextmanager
-def captured(source: Source) -> Iterator[FrameQueue]:
-    """Read the source in a thread of its own while the body takes frames from the queue."""
-    queue = FrameQueue(lossy=source.live)
-
-    def capture() -> None:
-        try:
-            while (frame := source.read()) is not None:
-                if not queue.put(frame):
-                    break
-        except BaseException as exc:  # raised again where frames are taken
-            queue.close(exc)
-        finally:
-            queue.close()
-
-    thread = threading.Thread(target=capture, name="edgeproof-capture", daemon=True)
-    thread.start()
-    try:
-        yield queue
-    finally:
-        queue.close()
-        # A capture must not be released under a read in progress; a hung one is left to the
-        # process' end.
-        thread.join(timeout=5.0)
-        if not thread.is_alive():
-            source.close()
+    def __post_init__(self) -> None:
+        for name in ("workers", "batch", "stride"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} must be at least 1; got {getattr(self, name)}.")
+        if self.min_score is not None and not 0 <= self.min_score <= 1:
+            raise OptionError(f"min_score lies between 0 and 1; got {self.min_score}.")
 
 
 def run(
     classifier: Classifier,
-    source: Source,
+    source: Source | Sequence[Source],
     sinks: Sequence[Sink] = (),
     *,
     stop: threading.Event | None = None,
     max_frames: int | None = None,
     summary: Summary | None = None,
+    options: LoopOptions | None = None,
+    heartbeat: Heartbeat | None = None,
 ) -> Summary:
-    """Answer every frame of the source until it ends, `stop` is set, or Ctrl-C.
+    """Answer every frame until the sources end, `stop` is set, or Ctrl-C.
+
+    Frames of a source are answered in their order. Of a live source the newest is answered; of a
+    file all are. When it is stopped, what has been answered is still written.
 
     Args:
+        source: one, or several that share the model.
+        sinks: called in this thread.
         summary: filled as the run goes, so that it can be shown even when the run fails.
+        heartbeat: told that the loop lives, for as long as it does.
 
     Raises:
-        SourceError: when the source ends before its time; all frames before it were answered.
+        SourceError: when a source ends before its time; all frames before it were answered.
+        EngineError: when the engine fails.
         SinkError: when a result cannot be delivered.
     """
-    summary = summary if summary is not None else Summary()
-    recent: deque[float] = deque(maxlen=_FPS_WINDOW)
-    ages: deque[float] = deque(maxlen=10_000)
-    started: float | None = None
+    sources = list(source) if isinstance(source, Sequence) else [source]
+    loop = _Loop(
+        classifier,
+        sources,
+        sinks,
+        options=options or LoopOptions(),
+        summary=summary if summary is not None else Summary(),
+        heartbeat=heartbeat or Heartbeat(None),
+        max_frames=max_frames,
+    )
     try:
-        with captured(source) as queue:
-            try:
-                while not (stop and stop.is_set()) and summary.frames != max_frames:
-                    frame = queue.get()
-                    if frame is None:
-                        break
-                    started = started or frame.captured_s
-                    result = _answer(classifier, frame, recent)
-                    summary.frames += 1
-                    summary.labels[result.prediction.label] += 1
-                    summary.seconds = recent[-1] - started
-                    ages.append(result.age_ms)
-                    for sink in sinks:
-                        sink.write(result)
-            except KeyboardInterrupt:
-                summary.interrupted = True
-            finally:
-                summary.dropped = queue.dropped
-                summary.skipped = list(source.skipped)
-                summary.age_ms_median = sorted(ages)[len(ages) // 2] if ages else 0.0
+        loop.start()
+        try:
+            loop.work(stop or threading.Event())
+            loop.write_the_rest()
+        except KeyboardInterrupt:
+            loop.summary.interrupted = True
+            loop.write_the_rest()
+        finally:
+            loop.finish()
     finally:
         _close_all(sinks)
-    return summary
+    return loop.summary
 
 
-def _answer(classifier: Classifier, frame: Frame, recent: deque[float]) -> Result:
-    prediction = classifier.classify(frame.bgr)
-    now = time.perf_counter()
-    recent.append(now)
-    fps = (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 1 else 0.0
-    return Result(frame, prediction, (now - frame.captured_s) * 1e3, fps)
+class _Loop:
+    """One run: its threads, and what the caller's thread does with their answers."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        sources: list[Source],
+        sinks: Sequence[Sink],
+        *,
+        options: LoopOptions,
+        summary: Summary,
+        heartbeat: Heartbeat,
+        max_frames: int | None,
+    ) -> None:
+        self.summary = summary
+        self._sources, self._sinks = sources, sinks
+        self._heartbeat, self._max_frames = heartbeat, max_frames
+        self._inbox = Inbox([s.live for s in sources])
+        # One being written, and one for each worker that is finished or being worked on.
+        self._outbox: Outbox[Delivery] = Outbox(options.workers + 2)
+        self._captures = [
+            Capture(s, number, self._inbox, stride=options.stride)
+            for number, s in enumerate(sources)
+        ]
+        loaders = [lambda: classifier, *[classifier.twin] * (options.workers - 1)]
+        self._pool = Pool(
+            loaders, self._inbox, self._outbox, batch=options.batch, region=options.region
+        )
+        min_score = options.min_score
+        if min_score is None:
+            min_score = classifier.variant.min_score
+        self._answering = [
+            Answering(
+                classifier.bundle.labels,
+                min_score=min_score,
+                smoother=options.smoother,
+                live=s.live,
+            )
+            for s in sources
+        ]
+        self._recent: list[deque[float]] = [deque(maxlen=_FPS_WINDOW) for _ in sources]
+
+    def start(self) -> None:
+        for number, source in enumerate(self._sources):
+            source.on_event = self._event_taker(number)
+        for capture in self._captures:
+            capture.thread.start()
+        self._pool.start()
+
+    def work(self, stop: threading.Event) -> None:
+        """Write answers until there are no more, or it is enough."""
+        while not stop.is_set() and not self._enough() and not self._outbox.ended:
+            for number, item in self._outbox.next(_POLL_S):
+                if self._enough():
+                    break
+                self._deliver(number, item)
+            if self._heartbeat.is_due():
+                self._heartbeat.beat(self._outbox.longest_work_s())
+
+    def write_the_rest(self) -> None:
+        """Write what has been answered by now."""
+        self._inbox.close()
+        for number, item in self._outbox.close():
+            if not self._enough():
+                self._deliver(number, item)
+
+    def finish(self) -> None:
+        """End all threads and complete the summary."""
+        self._inbox.close()
+        self._outbox.close()
+        deadline_s = time.perf_counter() + _CLOSE_S
+        closed = [capture.close(deadline_s) for capture in self._captures]
+        for thread in self._pool.threads:
+            thread.join(max(0.0, deadline_s - time.perf_counter()))
+        summary = self.summary
+        summary.hung = not all(closed) or any(t.is_alive() for t in self._pool.threads)
+        summary.dropped = sum(s.dropped for s in self._sources)
+        summary.skipped = [text for s in self._sources for text in s.skipped]
+
+    def _enough(self) -> bool:
+        return self._max_frames is not None and self.summary.frames >= self._max_frames
+
+    def _deliver(self, number: int, item: Result | SourceEvent) -> None:
+        if isinstance(item, SourceEvent):
+            self.summary.events[item.kind] += 1
+            for sink in self._sinks:
+                if hasattr(sink, "event"):
+                    sink.event(item)
+            return
+        result = self._answering[number].answer(item)
+        recent = self._recent[number]
+        recent.append(result.answered_s)
+        if len(recent) > 1 and recent[-1] > recent[0]:
+            result = replace(result, fps=(len(recent) - 1) / (recent[-1] - recent[0]))
+        self.summary.add(result)
+        before = time.perf_counter()
+        for sink in self._sinks:
+            sink.write(result)
+        self.summary.add_output((time.perf_counter() - before) * 1e3)
+
+    def _event_taker(self, number: int) -> Callable[[SourceEvent], None]:
+        return lambda event: self._outbox.push((number, event))
 
 
 def _close_all(sinks: Sequence[Sink]) -> None:

@@ -1,14 +1,16 @@
-"""Keeping native libraries' chatter off the user's terminal."""
+"""Keeping native libraries' chatter off the user's terminal, and reading it where it says why."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 # Standard error is the whole process's: the first body in takes it away, the last gives it back.
 _lock = threading.Lock()
+_LONGEST_LOG_BYTES = 1 << 16
 _bodies = 0
 _kept = -1
 
@@ -25,6 +27,30 @@ def quiet_native_stderr() -> Iterator[None]:
         yield
     finally:
         _leave()
+
+
+@contextlib.contextmanager
+def native_stderr() -> Iterator[Callable[[], str]]:
+    """Silence it as well, and give a function that tells what was written so far.
+
+    Some libraries say only there why they could not do as asked. Where bodies overlap, some of
+    it may be another's or be missing: good for a message, not for a decision.
+    """
+    with quiet_native_stderr(), tempfile.TemporaryFile() as log:
+        with _lock:
+            before = os.dup(2) if _kept >= 0 else -1
+            if before >= 0:
+                os.dup2(log.fileno(), 2)
+
+        def written() -> str:
+            return os.pread(log.fileno(), _LONGEST_LOG_BYTES, 0).decode("utf-8", "replace")
+
+        try:
+            yield written
+        finally:
+            if before >= 0:
+                os.dup2(before, 2)
+                os.close(before)
 
 
 def _enter() -> None:

@@ -69,6 +69,15 @@ def figures_table(outcomes: Sequence[Outcome], reference_accuracy: float) -> Fig
         ),
         row("McNemar's p", "how likely a split so unequal is if neither is better", _likelihood),
     ]
+    if any(o.abstain and o.abstain.min_score for o in outcomes):
+        answers.append(
+            Row(
+                "Unknown below",
+                "this score, so that the wanted fraction of the answers is right; and how many "
+                "pictures are answered",
+                tuple(_unknown(o) for o in outcomes),
+            )
+        )
     same = [row("Same answer", "as the trained model, with its 95 % interval", _agreement)]
     if any(p and p.top5_agreement is not None for p in parities):
         same.append(row("In the first five", "the model's answer is among the file's", _top5))
@@ -107,6 +116,13 @@ def figures_table(outcomes: Sequence[Outcome], reference_accuracy: float) -> Fig
 
 def _accuracy(parity: Parity) -> Cell:
     return Cell(words.percent(parity.accuracy))
+
+
+def _unknown(outcome: Outcome) -> Cell:
+    if outcome.abstain is None:
+        return Cell(words.NONE)
+    chosen = outcome.abstain
+    return Cell(f"{chosen.min_score:.3f}", f"{words.percent(chosen.coverage)} answered")
 
 
 def _drop(parity: Parity) -> Cell:

@@ -7,14 +7,19 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.engines.base import Engine, TensorSpec
+from edge_runtime.engines.base import Engine, Placement, TensorSpec
+from edge_runtime.engines.options import NO_OPTIONS, Delegate, EngineOptions
 from edge_runtime.errors import EngineError, EngineMissingError
 
 __all__ = [
     "ENGINES",
+    "NO_OPTIONS",
     "PEERS",
+    "Delegate",
     "Engine",
     "EngineEntry",
+    "EngineOptions",
+    "Placement",
     "TensorSpec",
     "installed_engines",
     "is_installed",
@@ -108,20 +113,28 @@ def matrix_engines(format: str) -> list[str]:
     return [name for name, entry in {**ENGINES, **PEERS}.items() if entry.format == format]
 
 
-def load_engine(name: str, model: Path, *, threads: int = 0) -> Engine:
+def load_engine(
+    name: str, model: Path, *, threads: int = 0, options: EngineOptions = NO_OPTIONS
+) -> Engine:
     """Load a model file on an engine or a peer.
 
     Args:
         threads: how many the engine may use; 0 means one for each core.
+        options: delegates and providers; peers, which prove on the CPU, are given none.
 
     Raises:
         EngineMissingError: when the engine's package is not installed.
+        AcceleratorError: when `options.require_accelerator` cannot be kept.
         EngineError: when there is no such engine or it does not load the file.
     """
     entry = _entry(name)
     try:
         cls: type[Engine] = getattr(importlib.import_module(entry.module), entry.cls)
-        return cls(model, threads=threads)
+        return (
+            cls(model, threads=threads, options=options)
+            if name in ENGINES
+            else cls(model, threads=threads)
+        )
     except ModuleNotFoundError as exc:
         if (exc.name or "").startswith("edge_runtime"):
             raise  # our bug, not the user's missing package

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_runtime.errors import TensorError
+from edge_runtime.engines.options import NO_OPTIONS, EngineOptions
+from edge_runtime.errors import EngineError, TensorError
+from edge_runtime.text import count_of
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,32 @@ class TensorSpec:
     zero_point: int = 0
 
 
+@dataclass(frozen=True)
+class Placement:
+    """Where a part of a model's operators really runs, counted after loading.
+
+    Attributes:
+        name: of a delegate, such as `XNNPACK` or `libedgetpu.so.1`, or of an execution provider,
+            such as `CUDA`.
+        operators: how many of the model's operators it took.
+        total: how many there are.
+        is_accelerator: whether it is other hardware than the CPU that the engine runs on anyway.
+    """
+
+    name: str
+    operators: int
+    total: int
+    is_accelerator: bool
+
+    @property
+    def share(self) -> float:
+        """Fraction of the operators, 0 to 1."""
+        return self.operators / self.total if self.total else 0.0
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.operators} of {self.total} operators"
+
+
 class Engine(ABC):
     """Runs one model file on one runtime. A new engine writes `_infer` and nothing else.
 
@@ -38,6 +66,9 @@ class Engine(ABC):
             `2.3.0 XNNPACK`.
         threads: how many it was given.
         input, output: the model's tensors.
+        placements: delegates and providers that took operators, the largest part first. Empty
+            where all of them are left to the engine's own kernels.
+        notes: what was asked for and could not be had, in words.
     """
 
     name: str
@@ -45,10 +76,58 @@ class Engine(ABC):
     threads: int
     input: TensorSpec
     output: TensorSpec
+    placements: tuple[Placement, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
-    def __init__(self, model: Path, *, threads: int = 0) -> None:
-        """Load a model file; 0 threads means one for each core. Raises EngineError."""
+    def __init__(
+        self, model: Path, *, threads: int = 0, options: EngineOptions = NO_OPTIONS
+    ) -> None:
+        """Load a model file; 0 threads means one for each core.
+
+        Raises:
+            EngineError: when it does not load.
+            AcceleratorError: when `options.require_accelerator` cannot be kept.
+        """
+
+    @property
+    def accelerator(self) -> str:
+        """The delegate or provider that really runs: an accelerator before the CPU's XNNPACK.
+
+        Empty where the engine's own kernels do all.
+        """
+        placement = self._main_placement
+        return placement.name if placement else ""
+
+    @property
+    def share(self) -> float | None:
+        """Fraction of the operators that `accelerator` runs; `None` where there is none."""
+        placement = self._main_placement
+        return placement.share if placement else None
+
+    @property
+    def is_accelerated(self) -> bool:
+        """Whether other hardware than the CPU runs at least one operator."""
+        return any(p.is_accelerator for p in self.placements)
+
+    def describe(self) -> str:
+        """Engine, version, what its operators run on, and threads, in one line."""
+        where = "; ".join(str(p) for p in self.placements) or "its own kernels"
+        return f"{self.name} {self.version} ({where}), {count_of(self.threads, 'thread')}"
+
+    def close(self) -> None:
+        """Let the model and its threads go, as far as the runtime does. Safe to call twice.
+
+        Inference afterwards raises EngineError.
+        """
+        self._closed = True
+
+    _closed = False
+
+    @property
+    def _main_placement(self) -> Placement | None:
+        accelerated = [p for p in self.placements if p.is_accelerator]
+        return next(iter(accelerated or self.placements), None)
 
     def infer(self, batch: np.ndarray) -> np.ndarray:
         """Run the model.
@@ -63,6 +142,8 @@ class Engine(ABC):
             TensorError: when the batch has another dtype or shape.
             EngineError: when the runtime fails.
         """
+        if self._closed:
+            raise EngineError(f"{self.name}: was closed; load the model again.")
         if batch.dtype != self.input.dtype or batch.shape[1:] != self.input.shape:
             raise TensorError(
                 f"{self.name} input {self.input.name!r} is {self.input.dtype} of shape "

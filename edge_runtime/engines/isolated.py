@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_runtime.engines import load_engine
 from edge_runtime.engines.answers import Answers, answer
-from edge_runtime.text import printable
+from edge_runtime.text import one_line
 
 # `-c` instead of `-m`: it needs no working folder in which our package lies.
 _CHILD = (
@@ -24,7 +24,6 @@ _CHILD = (
 )
 _PACKAGES = Path(__file__).resolve().parents[2]
 _POLL_S = 0.02
-_LONGEST_REASON = 240
 
 
 def answer_isolated(
@@ -72,13 +71,7 @@ def reason(exc: BaseException, file: Path | None = None) -> str:
     text = str(exc).replace(f"{file}: ", "") if file else str(exc)
     if not isinstance(exc, (RuntimeError, ValueError)) or not text:
         text = f"{type(exc).__name__}: {text}"
-    return shortened(text)
-
-
-def shortened(text: str) -> str:
-    """Text from elsewhere as one short line that is safe to print."""
-    line = printable(" ".join(text.split()))
-    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]}…"
+    return one_line(text)
 
 
 def _start(
@@ -103,14 +96,15 @@ def _wait(child: subprocess.Popen[bytes], result: Path, limit_s: float) -> str |
     while not result.exists():
         code = child.poll()
         if code is not None and not result.exists():
-            return f"the process that ran it {_how_it_ended(code)}"
+            return f"the process that ran it {how_it_ended(code)}"
         if time.monotonic() > deadline:
             return f"no answer within {limit_s:g} s; stopped"
         time.sleep(_POLL_S)
     return None
 
 
-def _how_it_ended(code: int) -> str:
+def how_it_ended(code: int) -> str:
+    """An exit code of `subprocess` in words that follow "the process"."""
     if code < 0:
         try:
             return f"crashed ({signal.Signals(-code).name})"

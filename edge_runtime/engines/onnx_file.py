@@ -19,7 +19,7 @@ from edge_runtime.errors import EngineError
 _DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 5: np.int16, 10: np.float16}
 
 _MODEL_GRAPH = 7
-_GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 5, 11, 12
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
 _INITIALIZER_NAME = 8
 _VALUE_NAME, _VALUE_TYPE = 1, 2
 _TYPE_TENSOR = 1
@@ -45,6 +45,14 @@ def read_specs(model: Path) -> tuple[TensorSpec, TensorSpec]:
                 f"{model}: has {len(inputs)} inputs and {len(outputs)} outputs; one of each is run."
             )
         return _spec(inputs[0], model), _spec(outputs[0], model)
+    except (OSError, ValueError, IndexError) as exc:
+        raise EngineError(f"{model}: is not an ONNX file: {exc}.") from exc
+
+
+def count_operators(model: Path) -> int:
+    """How many operators an ONNX file has in its main graph. Raises EngineError."""
+    try:
+        return len(_messages(_message(memoryview(model.read_bytes()), _MODEL_GRAPH), _GRAPH_NODE))
     except (OSError, ValueError, IndexError) as exc:
         raise EngineError(f"{model}: is not an ONNX file: {exc}.") from exc
 

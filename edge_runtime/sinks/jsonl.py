@@ -1,13 +1,19 @@
-"""One JSON object a line for each frame."""
+"""One JSON object a line for each frame, and for each event of a source."""
 
 from __future__ import annotations
 
 import json
+import math
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from edge_runtime.files import storage_errors
+import numpy as np
+
 from edge_runtime.pipeline import Result
+from edge_runtime.sinks.lines import LineFile
+from edge_runtime.sources import SourceEvent
 
 TOP_LABELS = 5
 
@@ -15,38 +21,87 @@ TOP_LABELS = 5
 class JsonLinesSink:
     """Writes each result as one line, at once, so that a reader may follow the file.
 
-    A line holds `frame`, `file` (where each frame is a file), `time` (seconds since 1970),
-    `label`, `score`, `top` (label and score of the first five), `age_ms`, `preprocess_ms`,
-    `infer_ms`.
+    The fields are listed in docs/run.md. A full disk does not end the run: lines that do not fit
+    are counted, and written again from when there is space.
     """
 
-    def __init__(self, path: Path, labels: tuple[str, ...]) -> None:
-        """Open the file. Raises StorageError when it cannot be written."""
-        self._path = path
+    def __init__(
+        self,
+        path: Path,
+        labels: tuple[str, ...],
+        on_note: Callable[[str], None] = lambda text: None,
+        *,
+        append: bool = False,
+    ) -> None:
+        """Open the file.
+
+        Args:
+            on_note: told when lines begin to be lost, and when they are written again.
+            append: go on after the lines that are there, instead of beginning anew.
+
+        Raises:
+            StorageError: when it cannot be written.
+        """
         self._labels = labels
-        with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # Line by line under the final name: each line is whole, and followers see it.
-            # A file name that is no UTF-8 becomes an escape, which JSON has too.
-            self._file = path.open("w", encoding="utf-8", errors="backslashreplace", buffering=1)
+        self._lines = LineFile(path, on_note, append=append)
+
+    @property
+    def lost(self) -> int:
+        """How many lines the disk had no space for."""
+        return self._lines.lost
 
     def write(self, result: Result) -> None:
-        prediction = result.prediction
-        best = prediction.probabilities.argsort()[::-1][:TOP_LABELS]
-        record = {
-            "frame": result.frame.index,
-            **({"file": result.frame.name} if result.frame.name else {}),
-            "time": round(time.time(), 3),
-            "label": prediction.label,
-            "score": round(prediction.score, 6),
-            "top": [[self._labels[i], round(float(prediction.probabilities[i]), 6)] for i in best],
-            "age_ms": round(result.age_ms, 3),
-            "preprocess_ms": round(prediction.preprocess_ms, 3),
-            "infer_ms": round(prediction.infer_ms, 3),
-        }
-        with storage_errors(self._path):
-            self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        frame, answer, stages = result.frame, result.answer, result.stages
+        record: dict[str, Any] = {"frame": frame.index, "time": round(result.captured_at, 3)}
+        if frame.source:
+            record["source"] = frame.source
+        if frame.name:
+            record["file"] = frame.name
+        if answer is None or result.prediction is None:
+            record["condition"] = frame.condition
+        else:
+            record["label"] = answer.label
+            record["score"] = _number(answer.score)
+            if answer.abstained:
+                record["abstained"] = True
+            record["top"] = [
+                [self._labels[i], _number(answer.probabilities[i])]
+                for i in _best(answer.probabilities)
+            ]
+            if answer.label != result.prediction.label:
+                # What the model said of this frame alone.
+                record["model"] = [result.prediction.label, _number(result.prediction.score)]
+        record["age_ms"] = round(result.age_ms, 3)
+        record["capture_ms"] = round(stages.capture_ms, 3)
+        record["wait_ms"] = round(stages.wait_ms, 3)
+        if answer is not None:
+            record["preprocess_ms"] = round(stages.preprocess_ms, 3)
+            record["infer_ms"] = round(stages.infer_ms, 3)
+            if stages.batch > 1:
+                record["batch"] = stages.batch
+        record["output_ms"] = round(result.output_ms, 3)
+        self._lines.write(json.dumps(record, ensure_ascii=False))
+
+    def event(self, event: SourceEvent) -> None:
+        at = time.time() + event.at_s - time.perf_counter()
+        record = {"event": event.kind, "time": round(at, 3), "detail": event.detail}
+        if event.source:
+            record["source"] = event.source
+        self._lines.write(json.dumps(record, ensure_ascii=False))
 
     def close(self) -> None:
-        with storage_errors(self._path):
-            self._file.close()
+        """Raises StorageError when lines were lost."""
+        self._lines.close()
+
+
+def _best(probabilities: np.ndarray) -> np.ndarray:
+    """Indices of the highest few, the highest first."""
+    if len(probabilities) > 8 * TOP_LABELS:
+        few = np.argpartition(probabilities, -TOP_LABELS)[-TOP_LABELS:]
+        return few[probabilities[few].argsort()[::-1]]
+    return probabilities.argsort()[::-1][:TOP_LABELS]
+
+
+def _number(value: float) -> float | None:
+    # JSON has no NaN.
+    return round(float(value), 6) if math.isfinite(value) else None

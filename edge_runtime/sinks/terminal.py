@@ -1,4 +1,4 @@
-"""The live line: label, score, frames a second, frame age."""
+"""The live line: answer, score, frames a second, frame age; and what befalls sources."""
 
 from __future__ import annotations
 
@@ -9,33 +9,60 @@ import time
 from typing import TextIO
 
 from edge_runtime.pipeline import Result
+from edge_runtime.sources import SourceEvent
 from edge_runtime.text import printable
 
 _REDRAW_S = 0.1
 
 
 class TerminalSink:
-    """Redraws one line on a terminal; elsewhere prints a line when the answer changes."""
+    """Redraws one line on a terminal; elsewhere prints a line when a source's answer changes."""
 
-    def __init__(self, out: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+        *,
+        name_sources: bool = False,
+    ) -> None:
+        """Args:
+        err: where events and notes go; unless given, standard error.
+        name_sources: say which source each line is of; for several cameras.
+        """
         # Started with its output closed, a process has no sys.stdout at all.
         self._out = out or sys.stdout or io.StringIO()
+        self._err = err or sys.stderr or io.StringIO()
         self._is_terminal = self._out.isatty()
+        self._name_sources = name_sources
         self._drawn_s = 0.0
-        self._label: str | None = None
+        self._said: dict[str, str] = {}
         self._last: Result | None = None
 
     def write(self, result: Result) -> None:
+        said, source = _answer(result), result.frame.source
+        changed = said != self._said.get(source)
+        self._said[source] = said
         self._last = result
         if not self._is_terminal:
             # For pictures every answer is news; a video would fill the log.
-            if result.frame.name or result.prediction.label != self._label:
-                self._out.write(_line(result) + "\n")
+            if result.frame.name or changed:
+                self._out.write(self._line(result) + "\n")
                 self._out.flush()
         elif (now := time.monotonic()) - self._drawn_s >= _REDRAW_S:
             self._drawn_s = now
             self._draw(result)
-        self._label = result.prediction.label
+
+    def event(self, event: SourceEvent) -> None:
+        name = f"{printable(event.source)}: " if self._name_sources and event.source else ""
+        self.note(f"{name}{event.kind}: {printable(event.detail)}")
+
+    def note(self, text: str) -> None:
+        """Tell people something, above the live line."""
+        if self._is_terminal:
+            self._out.write("\r\x1b[K")
+            self._out.flush()
+        self._err.write(f"{text}\n")
+        self._err.flush()
 
     def close(self) -> None:
         if self._is_terminal and self._last is not None:
@@ -46,18 +73,23 @@ class TerminalSink:
     def _draw(self, result: Result) -> None:
         width = shutil.get_terminal_size().columns - 1
         # Longer than the window, a line would wrap and every redraw would scroll.
-        self._out.write(f"\r\x1b[K{_line(result)[:width]}")
+        self._out.write(f"\r\x1b[K{self._line(result)[:width]}")
         self._out.flush()
 
+    def _line(self, result: Result) -> str:
+        frame = result.frame
+        score = f" {result.answer.score:.1%}" if result.answer else ""
+        parts = [
+            *([printable(frame.source)] if self._name_sources and frame.source else []),
+            f"frame {frame.index}",
+            *([printable(frame.name)] if frame.name else []),
+            f"{printable(_answer(result))}{score}",
+            f"{result.fps:.0f} fps" if result.fps else "- fps",
+            f"age {result.age_ms:.0f} ms",
+        ]
+        return "  ".join(parts)
 
-def _line(result: Result) -> str:
-    prediction = result.prediction
-    parts = [
-        f"frame {result.frame.index}",
-        f"{printable(prediction.label)} {prediction.score:.1%}",
-        f"{result.fps:.0f} fps" if result.fps else "- fps",
-        f"age {result.age_ms:.0f} ms",
-    ]
-    if result.frame.name:
-        parts.insert(1, printable(result.frame.name))
-    return "  ".join(parts)
+
+def _answer(result: Result) -> str:
+    """The label, or why there is none."""
+    return result.answer.label if result.answer else f"({result.frame.condition} frame)"

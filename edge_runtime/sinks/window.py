@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import cv2
 
 from edge_runtime.annotate import annotated
 from edge_runtime.errors import SinkError
+from edge_runtime.loop.region import Region
 from edge_runtime.pipeline import Result
 
 TITLE = "edgeproof (q quits)"
@@ -23,26 +25,35 @@ _NO_SCREEN = "--display needs a screen: neither DISPLAY nor WAYLAND_DISPLAY is s
 class WindowSink:
     """Shows frames with their answers; the key q, or closing the window, ends the run."""
 
-    def __init__(self, on_quit: Callable[[], None]) -> None:
-        """Raises SinkError where no window can be shown."""
+    def __init__(
+        self, on_quit: Callable[[], None], *, title: str = TITLE, region: Region | None = None
+    ) -> None:
+        """Args:
+            on_quit: called when the user has seen enough.
+            region: what the model sees, drawn as a rectangle.
+
+        Raises:
+            SinkError: where no window can be shown.
+        """
         if not cv2.currentUIFramework():
             raise SinkError(_NO_WINDOWS)
         # Without this look, Qt ends the whole process.
         on_x = sys.platform.startswith("linux")
         if on_x and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise SinkError(_NO_SCREEN)
-        self._on_quit = on_quit
+        self._on_quit, self._title, self._region = on_quit, title, region
         self._shown = False
 
     def write(self, result: Result) -> None:
-        cv2.imshow(TITLE, annotated(result.frame.bgr, result.prediction, fps=result.fps))
+        cv2.imshow(self._title, annotated(result, region=self._region))
         key = cv2.waitKey(1) & 0xFF
-        closed = self._shown and cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1
+        closed = self._shown and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
         self._shown = True
         if key == ord("q") or closed:
             self._on_quit()
 
     def close(self) -> None:
         if self._shown:
-            cv2.destroyAllWindows()
+            with contextlib.suppress(cv2.error):  # closed by the user
+                cv2.destroyWindow(self._title)
             self._shown = False

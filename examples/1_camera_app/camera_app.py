@@ -18,8 +18,8 @@ class Announce:
         self.seen = None
 
     def write(self, result):
-        answer = result.prediction
-        if answer.score >= CERTAIN and answer.label != self.seen:
+        answer = result.answer
+        if answer and answer.score >= CERTAIN and answer.label != self.seen:
             self.seen = answer.label
             print(f"frame {result.frame.index}: {answer.label} ({answer.score:.0%})", flush=True)
 

@@ -22,7 +22,7 @@ from devices import (
     profile_names,
     user_profiles_folder,
 )
-from devices.profiles import VARIANTS
+from devices.profiles import PROFILES_FOLDER, VARIANTS
 
 # (profile, model, compatible): as the boards' own firmware and kernels write them.
 BOARDS = [
@@ -398,3 +398,18 @@ def test_importing_devices_stays_light():
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=root)
     assert not heavy & set(done.stdout.decode().split())
+
+
+def test_providers_are_tried_in_the_profiles_order():
+    for name in profile_names():
+        providers = profile(name).providers
+        assert providers[-1] == "cpu"
+        expected = ("tensorrt", "cuda", "cpu") if name.startswith("jetson") else ("cpu",)
+        assert providers == expected
+
+
+def test_an_unknown_provider(tmp_path: Path):
+    text = (PROFILES_FOLDER / "jetson_nano.toml").read_text()
+    (tmp_path / "board.toml").write_text(text.replace('"tensorrt"', '"tensort"'))
+    with pytest.raises(ProfileError, match=r"providers.*Did you mean 'tensorrt'"):
+        load_profiles(tmp_path)

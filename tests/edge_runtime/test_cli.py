@@ -50,6 +50,32 @@ def test_run_on_a_video_writes_all_it_was_asked_for(
     assert sorted(p.name for p in video.parent.iterdir()) == ["annotated.mp4", "answers.jsonl"]
 
 
+def test_two_sources_with_all_that_can_be_asked_of_the_loop(
+    colour_bundle: Path, colour_video: Path, tmp_path: Path
+):
+    jsonl, video = tmp_path / "answers.jsonl", tmp_path / "annotated.avi"
+    jsonl.write_text('{"before": 1}\n')
+    done = edgeproof(
+        *("run", colour_bundle, "--source", colour_video, "--source", colour_video),
+        *("--jsonl", jsonl, "--append", "--video", video, "--votes", "2/3", "--stride", "2"),
+        *("--region", "0%,0%,50%,100%", "--min-score", "0.3", "--batch", "2", "--workers", "1"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "30 frames in" in done.stdout
+    first, *records = [json.loads(line) for line in jsonl.read_text().splitlines()]
+    assert first == {"before": 1}
+    names = {r["source"] for r in records}
+    assert len(names) == 2
+    for name in names:
+        mine = [r for r in records if r["source"] == name]
+        assert [r["frame"] for r in mine] == list(range(0, 30, 2))
+        assert [r["label"] for r in mine][2:5] == ["red"] * 3
+        assert "unknown" in {r["label"] for r in mine[:1]}  # one vote of two
+    for number in (1, 2):
+        capture = cv2.VideoCapture(str(tmp_path / f"annotated-{number}.avi"))
+        assert int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == 15
+
+
 def test_run_on_a_folder_names_what_it_skips(colour_bundle: Path, colour_folder: Path):
     (colour_folder / "broken.jpg").write_text("x")
     done = edgeproof("run", colour_bundle, "--source", colour_folder)
@@ -80,7 +106,7 @@ def test_run_never_loads_what_trains(colour_bundle: Path, colour_folder: Path):
     [
         pytest.param("missing.mp4", ["missing.mp4", "no such file"], id="missing"),
         pytest.param("97", ["Camera 97"], id="camera"),
-        pytest.param("rtsp://u:secret@h/s", ["network address"], id="address"),
+        pytest.param("rtsp://u:secret@127.0.0.1:1/s", ["rtsp://127.0.0.1:1", "port"], id="address"),
     ],
 )
 def test_a_source_that_does_not_open(colour_bundle: Path, tmp_path: Path, source, words):
@@ -113,6 +139,9 @@ def test_a_cut_off_video_keeps_the_answers_of_its_whole_frames(
         pytest.param(["--engine", "onnxruntime"], ["onnxruntime"], id="engine"),
         pytest.param(["--engine", "tensorrtx"], ["tensorrtx", "litert"], id="unknown-engine"),
         pytest.param(["--profile", "rasberry_pi_5"], ["raspberry_pi_5"], id="profile"),
+        pytest.param(["--votes", "2/5"], ["more than half"], id="votes"),
+        pytest.param(["--region", "0,0,999,9"], ["64 x 48"], id="region"),
+        pytest.param(["--average", "2", "--votes", "2/3"], ["give one"], id="two-smoothers"),
         pytest.param(["--video", "x.txt"], ["x.txt", ".mp4"], id="video-name"),
         pytest.param(["--jsonl", "/dev/null/x.jsonl"], ["/dev/null/x.jsonl"], id="jsonl-path"),
         pytest.param(["--video", "/dev/null/x.mp4"], ["/dev/null/x.mp4"], id="video-path"),

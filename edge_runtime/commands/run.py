@@ -1,0 +1,195 @@
+"""`edgeproof run`: frames in, answers out."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_runtime.commands.arguments import MAX_THREADS, BundleArgument
+from edge_runtime.commands.engine_options import (
+    DelegateOption,
+    ProviderOption,
+    RequireAccelerator,
+    engine_options,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge_runtime.loop.smoothing import Smoother
+    from edge_runtime.pipeline import LoopOptions
+
+
+def run_command(
+    bundle: BundleArgument,
+    source: Annotated[
+        list[str],
+        typer.Option(
+            help="Camera (0, /dev/video0, csi), address (rtsp://, http://), video file, folder of "
+            "pictures, picture, or replay:FILE. Repeat it for several cameras on one model.",
+            metavar="SOURCE",
+        ),
+    ],
+    variant: Annotated[
+        str | None,
+        typer.Option(help="Such as tflite-int8.  [default: the profile's first that runs here]"),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(help="litert, tflite-runtime or onnxruntime.  [default: the profile's]"),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=MAX_THREADS, help="0: one for each core.  [default: the profile's]"
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="Device profile; `edgeproof devices` lists them.  [default: detected]"),
+    ] = None,
+    delegate: DelegateOption = None,
+    provider: ProviderOption = None,
+    require_accelerator: RequireAccelerator = False,
+    jsonl: Annotated[
+        Path | None, typer.Option(help="Write one JSON object a line for each frame.")
+    ] = None,
+    append: Annotated[
+        bool, typer.Option("--append", help="Go on after the lines that --jsonl has already.")
+    ] = False,
+    video: Annotated[
+        Path | None,
+        typer.Option(help="Write an annotated video (.mp4, .avi, .mkv); one for each source."),
+    ] = None,
+    display: Annotated[
+        bool, typer.Option("--display", help="Show a window; needs a cv2 with a window system.")
+    ] = False,
+    max_frames: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many frames.  [default: never]")
+    ] = None,
+    average: Annotated[
+        int | None, typer.Option(min=1, help="Answer by the mean of the last N frames.")
+    ] = None,
+    votes: Annotated[
+        str | None,
+        typer.Option(metavar="K/N", help="Answer what K of the last N frames say, else unknown."),
+    ] = None,
+    min_score: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Answer unknown below it.  [default: the bundle's]"),
+    ] = None,
+    no_abstain: Annotated[
+        bool, typer.Option("--no-abstain", help="Never answer unknown for a low score.")
+    ] = False,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            metavar="X,Y,W,H", help="Show the model only that part: in pixels, or 10%,0%,50%,100%."
+        ),
+    ] = None,
+    stride: Annotated[int, typer.Option(min=1, help="Answer every so many frames one.")] = 1,
+    batch: Annotated[
+        int, typer.Option(min=1, max=64, help="Run up to so many waiting frames together.")
+    ] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            help="Engines side by side.  [default: 1 for cameras, one for each thread for files]",
+        ),
+    ] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Ask the camera for this width.")] = None,
+    height: Annotated[int | None, typer.Option(min=1, help="... for this height.")] = None,
+    fps: Annotated[float | None, typer.Option(min=0.01, help="... for this rate.")] = None,
+    fourcc: Annotated[
+        str, typer.Option(metavar="CODE", help="... for this pixel format; '' for its own choice.")
+    ] = "MJPG",
+    realtime: Annotated[
+        bool | None,
+        typer.Option(
+            "--realtime/--no-realtime",
+            help="Play a file at its own pace, as a camera.  [default: only replay:]",
+        ),
+    ] = None,
+    reopen: Annotated[
+        bool, typer.Option("--reopen/--no-reopen", help="Open a camera that was lost again.")
+    ] = True,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="For opening and reading an address.")
+    ] = 5.0,
+) -> None:
+    """Answer cameras, videos or pictures with a bundle's model.
+
+    Ctrl-C ends it and prints the summary.
+    """
+    import devices
+    from edge_runtime.commands.running import Outputs, run_until_stopped
+    from edge_runtime.sources import SourceOptions
+
+    suits = devices.profile(profile) if profile else devices.profile_for(devices.detect())
+    asked = SourceOptions(
+        camera=suits.camera,
+        width=width,
+        height=height,
+        fps=fps,
+        fourcc=fourcc,
+        realtime=realtime,
+        reopen=reopen,
+        timeout_s=timeout,
+    )
+    outputs = Outputs(jsonl=jsonl, video=video, display=display, append=append)
+    outputs.require_apart(bundle, source)
+    run_until_stopped(
+        bundle,
+        source,
+        asked,
+        outputs,
+        options=_loop_options(average, votes, min_score, no_abstain, region, stride, batch),
+        engine={
+            "variant": variant,
+            "engine": engine,
+            "profile": suits,
+            "options": engine_options(suits, delegate, provider, require_accelerator),
+        },
+        threads=threads,
+        workers=workers,
+        max_frames=max_frames,
+    )
+
+
+def _loop_options(
+    average: int | None,
+    votes: str | None,
+    min_score: float | None,
+    no_abstain: bool,
+    region: str | None,
+    stride: int,
+    batch: int,
+) -> LoopOptions:
+    """Raises OptionError for what is no region or vote, or contradicts itself."""
+    from edge_runtime.errors import OptionError
+    from edge_runtime.loop.region import Region
+    from edge_runtime.loop.smoothing import MovingAverage, Votes, parse_votes
+    from edge_runtime.pipeline import LoopOptions
+
+    if average is not None and votes is not None:
+        raise OptionError("--average and --votes are two ways of the same; give one.")
+    if min_score is not None and no_abstain:
+        raise OptionError("--min-score and --no-abstain contradict each other; give one.")
+    smoother: Callable[[], Smoother] | None = None
+    if average is not None:
+        MovingAverage(average)  # raises now, not with the first frame
+        smoother = partial(MovingAverage, average)
+    if votes is not None:
+        smoother = partial(Votes, *parse_votes(votes))
+    return LoopOptions(
+        batch=batch,
+        stride=stride,
+        region=Region.parse(region) if region else None,
+        min_score=0.0 if no_abstain else min_score,
+        smoother=smoother,
+    )

@@ -1,0 +1,284 @@
+"""One run of `edgeproof run`: open everything, loop until it is stopped, say what it came to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import TypedDict
+
+import cv2
+import typer
+
+from devices import Profile
+from edge_runtime.bundle import Bundle
+from edge_runtime.classifier import Classifier
+from edge_runtime.engines.options import EngineOptions
+from edge_runtime.errors import SinkError
+from edge_runtime.pipeline import LoopOptions, Sink, Summary, run
+from edge_runtime.sinks.terminal import TerminalSink
+from edge_runtime.sources import Source, SourceOptions, open_source
+from edge_runtime.systemd import Heartbeat, Notifier
+from edge_runtime.text import printable
+
+# More engines than this side by side gain little and take memory each.
+_MOST_WORKERS = 4
+INTERRUPTED = 130
+
+
+class EngineChoice(TypedDict):
+    """What `Classifier` is asked for."""
+
+    variant: str | None
+    engine: str | None
+    profile: Profile
+    options: EngineOptions | None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where answers shall go, besides the terminal."""
+
+    jsonl: Path | None = None
+    video: Path | None = None
+    display: bool = False
+    append: bool = False
+
+    def videos(self, sources: int) -> list[Path]:
+        """One for each source: `out.mp4`, or `out-1.mp4`, `out-2.mp4`."""
+        if self.video is None:
+            return []
+        if sources == 1:
+            return [self.video]
+        path = self.video
+        return [path.with_name(f"{path.stem}-{n + 1}{path.suffix}") for n in range(sources)]
+
+    def written(self, sources: int) -> list[Path]:
+        return [*([self.jsonl] if self.jsonl else []), *self.videos(sources)]
+
+    def require_apart(self, bundle: Path, specs: list[str]) -> None:
+        """An output must not be written over what is read, nor over the other output.
+
+        Raises:
+            SinkError: when it would be.
+        """
+        taken = {Path(spec.removeprefix("replay:")).resolve(): "a source" for spec in specs}
+        named = [("--jsonl", self.jsonl), *(("--video", v) for v in self.videos(len(specs)))]
+        for option, path in named:
+            if path is None:
+                continue
+            place = path.resolve()
+            if place in taken:
+                raise SinkError(f"{option} {path}: is {taken[place]}; choose another name.")
+            if place == bundle.resolve() or place.is_relative_to(bundle.resolve()):
+                raise SinkError(f"{option} {path}: lies in the bundle; choose another place.")
+            taken[place] = f"also given to {option}"
+
+
+def run_until_stopped(
+    bundle: Path,
+    specs: list[str],
+    asked: SourceOptions,
+    outputs: Outputs,
+    *,
+    options: LoopOptions,
+    engine: EngineChoice,
+    threads: int | None,
+    workers: int | None,
+    max_frames: int | None,
+) -> None:
+    """Open, run, print; raises `typer.Exit` with 130 when the user ended it."""
+    # Each stage has a thread of its own: splitting one small resize among more only costs.
+    cv2.setNumThreads(1)
+    heartbeat = Heartbeat(Notifier.from_environment())
+    stop = threading.Event()
+    summary = Summary()
+    with contextlib.ExitStack() as stack:
+        opened = Bundle.open(bundle)
+        sources = _open_sources(specs, asked, stack)
+        classifier, options = _load(opened, sources, options, engine, threads, workers)
+        _say_what_runs(classifier, options)
+        terminal = TerminalSink(name_sources=len(sources) > 1)
+        sinks = _open_sinks(outputs, opened, sources, options, terminal, stop, stack)
+        heartbeat.ready(f"{opened.name} on {', '.join(s.name for s in sources)}")
+        stack.pop_all()  # from here on the loop closes them
+        try:
+            with _stopped_by_signals(stop) as signalled:
+                run(
+                    classifier,
+                    sources,
+                    sinks,
+                    stop=stop,
+                    max_frames=max_frames,
+                    summary=summary,
+                    options=options,
+                    heartbeat=heartbeat,
+                )
+        finally:
+            heartbeat.stopping()
+            _print_summary(summary, outputs.written(len(sources)))
+    _leave(INTERRUPTED if signalled or summary.interrupted else 0, hung=summary.hung)
+
+
+def _open_sources(
+    specs: list[str], asked: SourceOptions, stack: contextlib.ExitStack
+) -> list[Source]:
+    sources: list[Source] = []
+    for number, spec in enumerate(specs):
+        # Named twice, the two must still be told apart.
+        name = f"source {number + 1}" if spec in specs[:number] else ""
+        sources.append(open_source(spec, replace(asked, name=name)))
+        stack.callback(sources[-1].close)
+    return sources
+
+
+def _load(
+    bundle: Bundle,
+    sources: list[Source],
+    options: LoopOptions,
+    engine: EngineChoice,
+    threads: int | None,
+    workers: int | None,
+) -> tuple[Classifier, LoopOptions]:
+    """Share the threads out between workers.
+
+    For a file's throughput, one engine for each thread beats one engine with them all: nothing
+    waits for the slowest part of a layer. A camera's newest frame is answered soonest by one
+    engine with all threads.
+    """
+    classifier = Classifier(bundle, threads=threads, **engine)
+    threads = classifier.engine.threads
+    if workers is None:
+        many = not any(s.live or s.frame_count == 1 for s in sources)
+        on_cpu = not classifier.engine.accelerator  # of which there is one
+        workers = min(threads, _MOST_WORKERS) if many and on_cpu and options.batch == 1 else 1
+    if workers > 1:
+        whole = classifier.engine
+        classifier = classifier.twin(threads=max(1, threads // workers))
+        whole.close()
+    return classifier, replace(options, workers=workers)
+
+
+def _say_what_runs(classifier: Classifier, options: LoopOptions) -> None:
+    side_by_side = f", {options.workers} side by side" if options.workers > 1 else ""
+    typer.echo(
+        f"{printable(classifier.bundle.name)}: {classifier.variant.name} on "
+        f"{classifier.engine.describe()}{side_by_side} ({classifier.profile.name})"
+    )
+    for note in classifier.notes:
+        typer.echo(f"note: {printable(note)}", err=True)
+
+
+def _open_sinks(
+    outputs: Outputs,
+    bundle: Bundle,
+    sources: list[Source],
+    options: LoopOptions,
+    terminal: TerminalSink,
+    stop: threading.Event,
+    stack: contextlib.ExitStack,
+) -> list[Sink]:
+    """Open what was asked for; if one fails, the stack closes those before it again."""
+    from edge_runtime.sinks.one_source import OneSourceSink
+
+    sinks: list[Sink] = []
+
+    def add(sink: Sink, source: Source | None = None) -> None:
+        stack.callback(sink.close)
+        several = source is not None and len(sources) > 1
+        sinks.append(OneSourceSink(sink, source.name) if source and several else sink)
+
+    if outputs.display:
+        from edge_runtime.sinks.window import TITLE, WindowSink
+
+        for source in sources:
+            title = TITLE if len(sources) == 1 else f"{printable(source.name)}: {TITLE}"
+            add(WindowSink(stop.set, title=title, region=options.region), source)
+    if outputs.video:
+        from edge_runtime.sinks.video import DEFAULT_FPS, VideoSink
+
+        for path, source in zip(outputs.videos(len(sources)), sources, strict=True):
+            fps = (source.fps or DEFAULT_FPS) / (1 if source.live else options.stride)
+            add(VideoSink(path, fps=fps, live=source.live, region=options.region), source)
+    if outputs.jsonl:
+        from edge_runtime.sinks.jsonl import JsonLinesSink
+
+        add(
+            JsonLinesSink(
+                outputs.jsonl, bundle.labels, on_note=terminal.note, append=outputs.append
+            )
+        )
+    add(terminal)
+    return sinks
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(stop: threading.Event) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM set `stop`, so that no output is left in the middle of a line.
+
+    A second one interrupts whatever still runs.
+
+    Yields:
+        The signals that came.
+    """
+    came: list[int] = []
+
+    def take(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        stop.set()
+        if len(came) > 1:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(code: int, *, hung: bool) -> None:
+    if hung:
+        # A thread is stuck in a driver or an engine: nothing waits for it, and the tidy end of an
+        # interpreter under such a thread may crash. All outputs are closed.
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        os._exit(code)
+    if code:
+        raise typer.Exit(code)
+
+
+def _print_summary(summary: Summary, written: list[Path]) -> None:
+    if not summary.frames:
+        typer.echo("No frame was answered.", err=True)
+        return
+    best = summary.labels.most_common(5)
+    common = ", ".join(f"{printable(label)} {count}" for label, count in best)
+    middle, high = summary.ages.at(0.5), summary.ages.at(0.99)
+    typer.echo(
+        f"{summary.frames} frames in {summary.seconds:.1f} s ({summary.fps:.0f} fps), "
+        f"median frame age {middle:.0f} ms (99 %: {high:.0f} ms), "
+        f"{summary.dropped} dropped: {common or 'no answers'}"
+    )
+    if summary.stages:
+        stages = ", ".join(f"{name} {p.at(0.5):.1f}" for name, p in summary.stages.items())
+        typer.echo(f"median ms: {stages}")
+    if summary.conditions:
+        counts = ", ".join(f"{n} {condition}" for condition, n in summary.conditions.items())
+        typer.echo(f"not answered, as they are no news: {counts}")
+    if summary.events:
+        counts = ", ".join(f"{kind} {n}" for kind, n in summary.events.items())
+        typer.echo(f"sources: {counts}")
+    for reason in summary.skipped[:10]:
+        typer.echo(f"note: {printable(reason)}", err=True)
+    if len(summary.skipped) > 1:
+        typer.echo(f"note: {len(summary.skipped)} files skipped in all", err=True)
+    for path in written:
+        if path.exists():
+            typer.echo(f"wrote {path}")

@@ -1,0 +1,58 @@
+"""From a frame's prediction to the answer: smoothing over frames, and `unknown` below a score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from edge_runtime.classifier import Prediction
+from edge_runtime.loop.results import UNKNOWN, Answer, Result
+from edge_runtime.loop.smoothing import Smoother
+
+# After a gap as long as this, a live source shows another scene.
+GAP_S = 2.0
+
+
+class Answering:
+    """Answers the frames of one source, in their order."""
+
+    def __init__(
+        self,
+        labels: tuple[str, ...],
+        *,
+        min_score: float = 0.0,
+        smoother: Callable[[], Smoother] | None = None,
+        live: bool = False,
+    ) -> None:
+        """Args:
+        min_score: below it the answer is `unknown`.
+        smoother: makes one, for this source alone; `None`: each frame for itself.
+        live: whether a gap in time means another scene.
+        """
+        self._labels, self._min_score, self._live = labels, min_score, live
+        self._smoother = smoother() if smoother else None
+        self._last_s: float | None = None
+
+    def answer(self, result: Result) -> Result:
+        """The same result with its answer; one without a prediction stays without."""
+        prediction, captured_s = result.prediction, result.frame.captured_s
+        gap = self._last_s is not None and captured_s - self._last_s > GAP_S
+        self._last_s = captured_s
+        if self._smoother and (prediction is None or (gap and self._live)):
+            self._smoother.reset()
+        if prediction is None:
+            return result
+        return replace(result, answer=self._answer(prediction))
+
+    def _answer(self, prediction: Prediction) -> Answer:
+        probabilities, index = prediction.probabilities, prediction.index
+        known = prediction.score >= self._min_score  # false for NaN
+        won: int | None = index
+        if self._smoother:
+            probabilities, won = self._smoother.update(probabilities, known=known)
+            index = int(probabilities.argmax()) if won is None else won
+            known = float(probabilities[index]) >= self._min_score
+        score = float(probabilities[index])
+        if won is None or not known:
+            return Answer(UNKNOWN, None, score, probabilities)
+        return Answer(self._labels[won], won, score, probabilities)

@@ -1,0 +1,59 @@
+"""A thread for each source that puts its frames into the inbox."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from edge_runtime.loop.inbox import Captured, Inbox
+from edge_runtime.sources import Source
+
+
+class Capture:
+    """Reads one source until it ends or nobody wants frames any more."""
+
+    def __init__(self, source: Source, number: int, inbox: Inbox, *, stride: int = 1) -> None:
+        """Args:
+        number: which of the loop's sources it is.
+        stride: every so many frames one is put into the inbox.
+        """
+        self._source, self._number, self._inbox, self._stride = source, number, inbox, stride
+        self._due = 0
+        self.thread = threading.Thread(
+            target=self._run, name=f"edgeproof-capture-{number}", daemon=True
+        )
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            while self._inbox.wait_until_wanted(self._number):
+                before = time.perf_counter()
+                frame = self._source.read()
+                if frame is None:
+                    break
+                if frame.index < self._due and frame.condition == "ok":
+                    continue
+                # Counted on the source's own index: a camera that drops frames keeps its pace.
+                self._due = frame.index - frame.index % self._stride + self._stride
+                took_ms = (time.perf_counter() - before) * 1e3
+                if not self._inbox.put(Captured(frame, self._number, took_ms)):
+                    break
+        except BaseException as exc:  # raised again where answers are taken
+            error = exc
+        finally:
+            self._inbox.finish(self._number, error)
+
+    def close(self, deadline_s: float) -> bool:
+        """Let the source go; whether that was possible before the deadline (`perf_counter`)."""
+        # Closing ends a read that waits for a camera, and may itself wait for the driver.
+        closer = threading.Thread(target=self._close, name="edgeproof-close", daemon=True)
+        closer.start()
+        for thread in (closer, self.thread):
+            thread.join(max(0.0, deadline_s - time.perf_counter()))
+        return not (closer.is_alive() or self.thread.is_alive())
+
+    def _close(self) -> None:
+        if not self._source.live:
+            # A file is read within milliseconds.
+            self.thread.join()
+        self._source.close()

@@ -1,0 +1,92 @@
+"""Steadier answers from several frames in a row of one source."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Protocol
+
+import numpy as np
+
+from edge_runtime.errors import OptionError
+
+MAX_WINDOW = 10_000
+
+
+class Smoother(Protocol):
+    """Remembers the last frames of one source."""
+
+    def update(self, probabilities: np.ndarray, *, known: bool) -> tuple[np.ndarray, int | None]:
+        """Take a frame's probabilities: float32, shape (labels,).
+
+        Args:
+            known: whether the frame alone would be answered, and not with `unknown`.
+
+        Returns:
+            Smoothed probabilities, and the label's index; `None` when no label has won.
+        """
+
+    def reset(self) -> None:
+        """What was seen before is of another scene."""
+
+
+class MovingAverage:
+    """Mean of the probabilities of the last `window` frames; fewer at the start."""
+
+    def __init__(self, window: int) -> None:
+        """Raises OptionError unless 1 <= window <= 10,000."""
+        if not 1 <= window <= MAX_WINDOW:
+            raise OptionError(f"A moving average is over 1 to {MAX_WINDOW} frames, not {window}.")
+        self._recent: deque[np.ndarray] = deque(maxlen=window)
+
+    def update(self, probabilities: np.ndarray, *, known: bool) -> tuple[np.ndarray, int | None]:
+        if not np.isfinite(probabilities).all():
+            return probabilities, None  # one NaN would stay in the mean of the whole window
+        self._recent.append(probabilities)
+        mean = np.asarray(np.mean(self._recent, axis=0, dtype=np.float32))
+        return mean, int(mean.argmax())
+
+    def reset(self) -> None:
+        self._recent.clear()
+
+
+class Votes:
+    """A label is answered when `needed` of the last `window` frames say so.
+
+    A frame that alone would be answered with `unknown` votes for no label.
+    """
+
+    def __init__(self, needed: int, window: int) -> None:
+        """Raises OptionError unless 1 <= needed <= window <= 10,000 and needed > window / 2."""
+        if not 1 <= needed <= window <= MAX_WINDOW:
+            raise OptionError(
+                f"Votes are K/N with 1 <= K <= N <= {MAX_WINDOW}; got {needed}/{window}."
+            )
+        if 2 * needed <= window:
+            raise OptionError(
+                f"Votes {needed}/{window}: two labels could win at once; K must be more than half "
+                "of N."
+            )
+        self._needed = needed
+        self._recent: deque[tuple[int | None, np.ndarray]] = deque(maxlen=window)
+
+    def update(self, probabilities: np.ndarray, *, known: bool) -> tuple[np.ndarray, int | None]:
+        if not np.isfinite(probabilities).all():
+            self._recent.append((None, np.zeros_like(probabilities)))
+            return probabilities, None
+        self._recent.append((int(probabilities.argmax()) if known else None, probabilities))
+        mean = np.asarray(np.mean([row for _, row in self._recent], axis=0, dtype=np.float32))
+        label, count = Counter(vote for vote, _ in self._recent).most_common(1)[0]
+        return mean, label if count >= self._needed else None
+
+    def reset(self) -> None:
+        self._recent.clear()
+
+
+def parse_votes(text: str) -> tuple[int, int]:
+    """Read `K/N`. Raises OptionError when it is not that."""
+    needed, slash, window = text.partition("/")
+    if not (slash and needed.strip().isdecimal() and window.strip().isdecimal()):
+        raise OptionError(f"votes {text!r}: write K/N, such as 5/8: five of the last eight frames.")
+    pair = int(needed), int(window)
+    Votes(*pair)
+    return pair

@@ -1,0 +1,101 @@
+"""`edgeproof run` under what happens to a process that runs for a year."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+
+pytestmark = pytest.mark.end_to_end
+
+
+def started(bundle: Path, source: str, *arguments: str | Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "edgeproof", "run", bundle, "--source", source, *arguments]
+    return subprocess.Popen(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_lines(jsonl: Path, count: int) -> None:
+    until = time.monotonic() + 100
+    while not jsonl.exists() or jsonl.read_bytes().count(b"\n") < count:
+        assert time.monotonic() < until, "no answers came"
+        time.sleep(0.02)
+
+
+def frames_that_play(video: Path) -> int:
+    capture, count = cv2.VideoCapture(str(video)), 0
+    while capture.read()[0]:
+        count += 1
+    return count
+
+
+@pytest.fixture
+def endless(colour_video: Path, tmp_path: Path) -> str:
+    """A camera at 10 frames a second, for an hour."""
+    script = tmp_path / "endless.toml"
+    script.write_text(f'video = "{colour_video.name}"\nframes = 36000\n')
+    return f"replay:{script}"
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".mkv", ".avi"])
+def test_after_a_kill_all_lines_are_whole_and_the_video_plays(
+    colour_bundle: Path, colour_video: Path, endless: str, tmp_path: Path, ending: str
+):
+    jsonl, video = tmp_path / "answers.jsonl", tmp_path / f"annotated{ending}"
+    outputs = ["--jsonl", jsonl, "--video", video, "--no-realtime", "--fps", "10"]
+    process = started(colour_bundle, endless, *outputs)
+    wait_for_lines(jsonl, 600)
+    killed = time.time()
+    process.kill()
+    process.communicate()
+    records = [json.loads(line) for line in jsonl.read_text().splitlines()]
+    assert [r["frame"] for r in records] == list(range(len(records)))
+    assert killed - records[-1]["time"] < 1  # to the last second
+    assert frames_that_play(video) > 100
+    process = started(colour_bundle, str(colour_video), "--video", video)
+    assert process.communicate()[1] == ""
+    assert frames_that_play(video) == 30
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_is_answered_within_a_second_with_all_flushed(
+    colour_bundle: Path, endless: str, tmp_path: Path, stop: signal.Signals
+):
+    jsonl, video = tmp_path / "answers.jsonl", tmp_path / "annotated.mp4"
+    process = started(colour_bundle, endless, "--jsonl", jsonl, "--video", video)
+    wait_for_lines(jsonl, 10)
+    asked = time.monotonic()
+    process.send_signal(stop)
+    out, err = process.communicate(timeout=60)
+    took_s = time.monotonic() - asked
+    print(f"answered after {took_s:.2f} s")
+    assert process.returncode == 130, err
+    records = [json.loads(line) for line in jsonl.read_text().splitlines()]
+    assert f"{len(records)} frames in" in out
+    # A video of a live source keeps real time: at least a picture for each answer, and it plays.
+    assert frames_that_play(video) >= len(records) - 1
+
+
+def test_a_long_replay_loses_nothing_and_leaks_nothing(colour_bundle: Path, tmp_path: Path):
+    """The short version of benchmarks/soak.py."""
+    repository = Path(__file__).parents[2]
+    command = [sys.executable, repository / "benchmarks" / "soak.py", "replay"]
+    done = subprocess.run(
+        [*map(str, command), "--bundle", str(colour_bundle), "--frames", "20000"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "20000 of 20000 frames, nothing lost" in done.stdout
