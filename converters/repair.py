@@ -195,11 +195,12 @@ def _calibrations(bench: Workbench, plan: QuantisationPlan) -> Plans:
     if 0 < plan.pictures < pictures:
         plan = replace(plan, pictures=0)
         yield plan, f"calibrate on {pictures} pictures"
-    yield replace(plan, method="mse"), "calibrate by least squared error"
-    for percentile in PERCENTILES:
-        what = f"calibrate by the middle {percentile:g} % of values"
-        yield replace(plan, method="percentile", percentile=percentile), what
-    yield replace(plan, method="entropy"), "calibrate by least entropy"
+    ways = [replace(plan, method="mse")]
+    ways += [replace(plan, method="percentile", percentile=share) for share in PERCENTILES]
+    ways += [replace(plan, method="minmax"), replace(plan, method="entropy")]
+    for way in ways:
+        if way.calibration != plan.calibration:
+            yield way, f"calibrate by the {way.calibration}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -157,6 +157,8 @@ def test_calibration_comes_before_layers(
     kinds = ["keep" in t for t in tried]
     assert any(kinds)
     assert kinds == sorted(kinds)  # once layers are kept, calibration is over
+    plans = [a.plan for a in result.attempts]
+    assert not any(plan in plans[:number] for number, plan in enumerate(plans))  # none twice
     counts = [len(s.kept) for s in result.steps()]
     assert max(counts) >= 2
     assert not any(s.chosen for s in result.steps())
