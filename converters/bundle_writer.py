@@ -112,8 +112,12 @@ def write_bundle(
     """
     shipped = {o.name: o.proof for o in outcomes if o.shipped and o.proof}
     chosen = golden_inputs(subject.held_out, subject.reference, shipped)
+    # Of what misses its gate as well: is it the file or the engine?
     matrix = _matrix(subject, outcomes, chosen)
     with storage_errors(folder):
+        for outcome in outcomes:
+            if outcome.file is not None and not outcome.shipped:
+                outcome.file.unlink(missing_ok=True)
         golden = record_golden(
             folder / "golden" / "frames",
             subject.record.preprocess,
@@ -158,7 +162,7 @@ def _matrix(subject: Subject, outcomes: Sequence[Outcome], chosen: np.ndarray) -
             {
                 o.name: ModelFile(o.recipe.format, o.file)
                 for o in outcomes
-                if o.shipped and o.file is not None
+                if o.proof and o.file is not None
             },
             head=EXPORTED,
             inputs=subject.held_out.inputs[chosen],

@@ -109,6 +109,8 @@ def convert(run: str | Path, out: str | Path, options: ConvertOptions | None = N
     run, out, options = Path(run), Path(out), options or ConvertOptions()
     options.choice()
     choose(options.accept)  # a typo there must not wait for the end
+    if C_SOURCE in options.accept:
+        raise ConversionError(f"{C_SOURCE} has no gate of its own; accept {C_SOURCE_OF} instead.")
     require_free(out, overwrite=options.overwrite)
     more = REPAIR_CALIBRATION if options.repair else 0
     subject = prepare(
@@ -151,6 +153,8 @@ def convert_subject(subject: Subject, out: Path, options: ConvertOptions) -> Con
             write_bundle(folder, ingredients.name, subject, outcomes, c_source, options.command)
     except _NothingToShipError:
         bundle = None
+        if C_SOURCE in options.variants:
+            c_source = CSource((), f"is made of {C_SOURCE_OF}, which is not shipped.", asked=True)
     return Conversion(
         outcomes=tuple(outcomes),
         c_source=c_source,
@@ -275,8 +279,6 @@ class _Maker:
         if recipe.plans and (missed or self.options.explain):
             with status_line(f"{recipe.name}: noise of each layer"):
                 noise = tuple(b.record() for b in self._bench(recipe).blame(attempt.graph))
-        if not shipped:
-            self._file(recipe).unlink()
         return Outcome(
             recipe=recipe,
             proof=attempt.proof,

@@ -102,5 +102,7 @@ class Conversion:
         advice = ""
         if made:
             mend = "" if made[0].repair or not made[0].recipe.plans else "To mend it: --repair. "
-            advice = f" {mend}To ship it all the same: --accept {made[0].name}."
+            accept = " ".join(f"--accept {o.name}" for o in made)
+            them = "it" if len(made) == 1 else "them"
+            advice = f" {mend}To ship {them} all the same: {accept}."
         raise ParityError(f"{'; '.join(said)}. {left}{advice}")

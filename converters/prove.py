@@ -73,7 +73,9 @@ def reference_probabilities(
         batch = photographs.inputs[start : start + _PREDICT_BATCH]
         parts.append(np.asarray(ask(tensorflow.constant(batch))))
         advance(len(batch))
-    reference = head.probabilities(np.concatenate(parts))
+    raw = np.concatenate(parts)
+    _require_unanswered(model, raw, head)
+    reference = head.probabilities(raw)
     bad = np.flatnonzero(~np.isfinite(reference).all(axis=1))
     if len(bad):
         raise ConversionError(
@@ -93,6 +95,26 @@ def _as_graph(model: Any) -> Callable[[Any], Any]:
         lambda batch: model(batch, training=False), reduce_retracing=True
     )
     return ask
+
+
+def _require_unanswered(model: Any, raw: np.ndarray, head: Head) -> None:
+    """What the record calls logits must not be probabilities: softmax would be applied twice.
+
+    Every file would agree with a reference that has it twice as well.
+    """
+    rows = raw.sum(axis=1)
+    answered = {
+        "logits": raw.min() >= 0 and np.abs(rows - 1).max() <= _SUM_TOLERANCE,
+        "logit": getattr(getattr(model.layers[-1], "activation", None), "__name__", "")
+        == "sigmoid",
+    }
+    if answered.get(head.kind, False):
+        right = {"logits": "softmax", "logit": "sigmoid"}[head.kind]
+        raise ConversionError(
+            f"The trained model answers probabilities already, but its record says head "
+            f"{head.kind!r}, for which {right} would be applied a second time; it must say "
+            f"{right!r}."
+        )
 
 
 def _require_probabilities(reference: np.ndarray, head: Head) -> None:

@@ -213,10 +213,29 @@ class Variant(_Record):
         return self.abstain.min_score if self.abstain else 0.0
 
 
+class Beside(_Record):
+    """A cell beside the proving engine's, on the inputs that both answered.
+
+    A slow engine answers fewer: on other inputs, the same kernels would look farther off.
+
+    Attributes:
+        max_abs_error, proven_error: largest difference of any probability from the trained model's,
+            of the cell and of the proving engine; `None` when not finite.
+        flips, proven_flips: how many inputs have another first label than the trained model's.
+    """
+
+    max_abs_error: float | None
+    proven_error: float | None
+    flips: int = Field(ge=0)
+    proven_flips: int = Field(ge=0)
+
+
 class MatrixCell(_Record):
     """One variant on one engine, on the golden inputs.
 
     Attributes:
+        beside: how it stands beside the engine that the variant was proven on; `None` where either
+            did not run, and in bundles from before it was recorded.
         parity: against the trained model; `None` where it did not run.
         reason: why it did not; empty where it did.
         latency_ms: median of single inferences; `None` where it did not run.
@@ -228,6 +247,7 @@ class MatrixCell(_Record):
     parity: Parity | None = None
     reason: str = ""
     latency_ms: float | None = Field(default=None, ge=0)
+    beside: Beside | None = None
 
 
 class GoldenEntry(_Record):

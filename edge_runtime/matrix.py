@@ -16,7 +16,7 @@ from edge_runtime.engines.base import threads_or_all
 from edge_runtime.engines.isolated import answer_isolated, reason
 from edge_runtime.errors import TensorError
 from edge_runtime.head import Head
-from edge_runtime.manifest import Format, MatrixCell
+from edge_runtime.manifest import Beside, Format, MatrixCell
 from edge_runtime.parity import compare
 
 # For each variant on each engine, in seconds: inferences are started for so long ...
@@ -156,12 +156,10 @@ def credible(cell: MatrixCell, proving: MatrixCell | None, tolerance: float) -> 
     That is: finite numbers, and at most twice as far from the trained model, or `tolerance`
     farther where that is more.
     """
-    if cell.parity is None or proving is None or proving.parity is None:
-        return False
-    error, proven = cell.parity.max_abs_error, proving.parity.max_abs_error
-    if error is None or proven is None:  # NaN or infinity
-        return False
-    return error <= max(2 * proven, proven + tolerance)
+    sides = _sides(cell, proving)
+    if sides is None or sides.max_abs_error is None or sides.proven_error is None:
+        return False  # it did not run, or answered NaN or infinity
+    return sides.max_abs_error <= max(2 * sides.proven_error, sides.proven_error + tolerance)
 
 
 def grade(cell: MatrixCell, proving: MatrixCell | None, tolerance: float) -> Grade:
@@ -172,14 +170,28 @@ def grade(cell: MatrixCell, proving: MatrixCell | None, tolerance: float) -> Gra
     """
     if cell.parity is None:
         return "none"
-    if proving is None or proving.parity is None or not credible(cell, proving, tolerance):
+    sides = _sides(cell, proving)
+    if sides is None or not credible(cell, proving, tolerance):
         return "wrong"
-    error, proven = cell.parity.max_abs_error, proving.parity.max_abs_error
-    assert error is not None and proven is not None  # credible, so both are finite
+    # Both are finite: the cell is credible.
+    assert sides.max_abs_error is not None and sides.proven_error is not None
+    near = sides.max_abs_error <= sides.proven_error + tolerance
+    return "as proven" if near and sides.flips <= sides.proven_flips else "farther"
+
+
+def _sides(cell: MatrixCell, proving: MatrixCell | None) -> Beside | None:
+    """Both on the same inputs; where that was not recorded, each on its own."""
+    if cell.beside is not None or cell.parity is None or proving is None or proving.parity is None:
+        return cell.beside
     flips, proven_flips = (
         round((1 - p.top1_agreement) * p.samples) for p in (cell.parity, proving.parity)
     )
-    return "as proven" if error <= proven + tolerance and flips <= proven_flips else "farther"
+    return Beside(
+        max_abs_error=cell.parity.max_abs_error,
+        proven_error=proving.parity.max_abs_error,
+        flips=flips,
+        proven_flips=proven_flips,
+    )
 
 
 def is_absent(cell: MatrixCell) -> bool:
@@ -219,7 +231,31 @@ def _assembled(
         else:
             cell = MatrixCell(variant=key[0], engine=key[1], reason=answers)
         cells.append(cell)
-    return Matrix(tuple(cells), raw, probabilities, dict(again))
+    placed = (_beside_proving(cell, engines, probabilities, reference) for cell in cells)
+    return Matrix(tuple(placed), raw, probabilities, dict(again))
+
+
+def _beside_proving(
+    cell: MatrixCell,
+    engines: Sequence[str],
+    probabilities: Mapping[_Key, np.ndarray],
+    reference: np.ndarray,
+) -> MatrixCell:
+    """The cell with what it and the proving engine answer to the inputs that both answered."""
+    ran = [engine for engine in engines if (cell.variant, engine) in probabilities]
+    if cell.engine not in ran:
+        return cell
+    both = [probabilities[cell.variant, engine] for engine in (cell.engine, ran[0])]
+    count = min(map(len, both))
+    own, proven = (compare(reference[:count], answered[:count]) for answered in both)
+    flips, proven_flips = (round((1 - p.top1_agreement) * count) for p in (own, proven))
+    beside = Beside(
+        max_abs_error=own.max_abs_error,
+        proven_error=proven.max_abs_error,
+        flips=flips,
+        proven_flips=proven_flips,
+    )
+    return cell.model_copy(update={"beside": beside})
 
 
 def _cell(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -93,27 +93,34 @@ def verify(
 
 
 def _check_decoding(bundle: Bundle, golden: GoldenTensors) -> Check:
-    worst = 0
+    off = {}
     for entry, recorded in zip(bundle.manifest.golden.frames, golden.frames, strict=True):
         decoded = decode_image(bundle.checked_file(entry))
         if decoded.shape != recorded.shape:
             detail = f"{entry.path} decodes to {decoded.shape}, recorded was {recorded.shape}"
             return Check("frames", "differs", "decode", None, detail)
-        worst = max(worst, _max_levels(decoded, recorded))
-    return _exact("decode", worst, len(golden.frames))
+        off[entry.path] = _max_levels(decoded, recorded)
+    return _exact("decode", off)
 
 
 def _check_preprocess(bundle: Bundle, golden: GoldenTensors) -> Check:
-    worst = 0
-    for frame, recorded in zip(golden.frames, golden.frame_inputs, strict=True):
-        worst = max(worst, _max_levels(bundle.preprocess(frame), recorded))
-    return _exact("preprocess", worst, len(golden.frames))
+    frames = zip(bundle.manifest.golden.frames, golden.frames, golden.frame_inputs, strict=True)
+    off = {e.path: _max_levels(bundle.preprocess(frame), want) for e, frame, want in frames}
+    return _exact("preprocess", off)
 
 
-def _exact(stage: Stage, worst: int, count: int) -> Check:
-    same = worst == 0
-    found = "same bytes" if same else f"off by up to {worst} of 255 levels"
-    return Check("frames", "same" if same else "differs", stage, worst, f"{count} frames, {found}")
+def _exact(stage: Stage, off: Mapping[str, int]) -> Check:
+    """No byte may differ.
+
+    Args:
+        off: of each frame, by its path, the largest difference in levels.
+    """
+    different = [path for path, levels in off.items() if levels]
+    if not different:
+        return Check("frames", "same", stage, 0, f"{len(off)} frames, same bytes")
+    worst = max(off, key=lambda path: off[path])
+    found = f"{len(different)} of {len(off)} frames differ, {worst} by up to {off[worst]} levels"
+    return Check("frames", "differs", stage, off[worst], found)
 
 
 def _check_variant(

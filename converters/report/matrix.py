@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from converters.gates import gates
 from converters.report import words
 from converters.report.words import Cell
 from edge_runtime.manifest import Manifest, MatrixCell, Parity
@@ -80,7 +81,11 @@ def matrix_tables(manifest: Manifest) -> Matrix | None:
     """`None` where a bundle has no matrix."""
     if not manifest.matrix:
         return None
-    tolerances = {v.name: v.tolerance for v in manifest.variants}
+    # What is not in the bundle has no tolerance measured.
+    tolerances = {
+        c.variant: gates()[c.variant.partition("-")[2]].tolerance for c in manifest.matrix
+    }
+    tolerances |= {v.name: v.tolerance for v in manifest.variants}
     inputs = max((c.parity.samples for c in manifest.matrix if c.parity), default=0)
     numbers = _reason_numbers(manifest.matrix)
     formats: dict[str, list[MatrixCell]] = {}
@@ -126,7 +131,7 @@ def _table(
             elif cell.parity is None:
                 places.append(_no_answer(cell, numbers))
             else:
-                given = grade(cell, proving, tolerances.get(variant, 0.0))
+                given = grade(cell, proving, tolerances[variant])
                 places.append(_place(cell, cell.parity, given, engine.version))
         rows.append(Row(variant, tuple(places)))
     return Table(name, tuple(engines), tuple(rows))

@@ -13,6 +13,7 @@ from converters.sample import Sample
 from converters.tflite.graph import InputAffine, TfliteGraph
 from converters.tflite.probe import TensorProbe
 
+_LEVELS = 255
 _HEADS = ("SOFTMAX", "LOGISTIC")
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
@@ -38,6 +39,12 @@ class Calibration:
     def _cut(self) -> tuple[InputAffine, bytes]:
         graph = TfliteGraph(self.tflite)
         affine = graph.cut_input_affine()
+        # Pixels from -1 to 1 have 0 at level 127.5: as 127 or 128 each is off by half a level, the
+        # same for all of them.
+        level = round(affine.zero_point)
+        whole = InputAffine(affine.scale, -level * affine.scale)
+        if 0 <= level <= _LEVELS and graph.shift_input(affine.offset - whole.offset):
+            affine = whole
         graph.rename_io(INPUT_NAME, OUTPUT_NAME)
         return affine, graph.to_bytes()
 

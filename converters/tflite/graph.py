@@ -197,7 +197,7 @@ class TfliteGraph:
 
         Raises:
             ConversionError: when the graph does not begin with a cast of uint8 pixels, or scales
-                channels differently.
+                each channel by itself.
         """
         graph = self._graph
         value, scale, offset, cut = graph.inputs[0], 1.0, 0.0, []
@@ -208,6 +208,7 @@ class TfliteGraph:
             elif code in (_OP.MUL, _OP.ADD, _OP.SUB) and value == operator.inputs[0]:
                 constant = self._scalar(operator.inputs[1])
                 if constant is None:
+                    self._require_no_constant(operator)
                     break
                 if code == _OP.MUL:
                     scale, offset = scale * constant, offset * constant
@@ -222,6 +223,35 @@ class TfliteGraph:
         graph.operators = [o for o in graph.operators if not any(o is c for c in cut)]
         self._set_input(value)
         return InputAffine(scale, offset)
+
+    def _require_no_constant(self, operator: Any) -> None:
+        if self.constant(operator.inputs[1]) is not None:
+            raise ConversionError(
+                "The model scales each channel of its pixels by itself (as a Normalization layer "
+                "does): integers would round them a second time there, and levels would melt "
+                "together. Train with one Rescaling for all channels, or make another variant "
+                "(tflite-float16, tflite-dynamic, onnx-int8)."
+            )
+
+    def shift_input(self, shift: float) -> bool:
+        """Let every input be smaller by `shift`, with the same results.
+
+        The first layer's bias takes it up: exactly, but where its padding reaches, which stays 0.
+
+        Returns:
+            False when the first layer has no weights, and nothing was changed.
+        """
+        node = next((n for n in self.nodes() if self.input in n.inputs), None)
+        axes = {"CONV_2D": (1, 2, 3), "DEPTHWISE_CONV_2D": (0, 1, 2), "FULLY_CONNECTED": (1,)}
+        if self._only_user(self.input) is None or node is None or node.code not in axes:
+            return False
+        weights = self.constant(node.inputs[1])
+        bias = self.constant(node.inputs[2]) if len(node.inputs) > 2 else None
+        if weights is None or bias is None:
+            return False
+        moved = bias + shift * weights.sum(axis=axes[node.code], dtype=np.float64)
+        self.set_constant(node.inputs[2], moved.astype(np.float32))
+        return True
 
     def prepend_uint8_input(self, name: str, *, scale: float, zero_point: int) -> None:
         """Let a graph take uint8 pixels of that step and zero: one operator at its front.

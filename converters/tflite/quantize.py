@@ -72,7 +72,7 @@ def int8(calibration: Calibration, plan: QuantisationPlan = _PLAIN) -> bytes:
     Layers that the plan keeps in float are the one exception to the integers.
 
     Raises:
-        ConversionError: when the pixel scaling does not put zero on a whole pixel level, or
+        ConversionError: when the pixel scaling gives the pixels no step of their own, or
             litert-quantizer does not know an operator.
     """
     return _static(calibration, plan, activation_bits=8)
@@ -144,8 +144,10 @@ def _whole_zero_point(affine: InputAffine) -> int:
     if abs(affine.zero_point - zero_point) > _WHOLE_LEVEL or not 0 <= zero_point <= _LEVELS:
         raise ConversionError(
             f"the model scales pixels by {affine.scale:.6g} and adds {affine.offset:.6g}, "
-            f"which puts 0 at pixel level {affine.zero_point:.4g}; it must be a whole level "
-            "from 0 to 255 for int8 to keep every level. Change the Rescaling layer's offset."
+            f"which puts 0 at pixel level {affine.zero_point:.4g}. It must be a whole level from 0 "
+            "to 255 for int8 to keep every level, or one between two where a convolution or dense "
+            "layer follows. Train with another offset, or make another variant (tflite-float16, "
+            "tflite-dynamic, onnx-int8)."
         )
     return zero_point
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,14 +52,15 @@ def verify_command(
     from edge_runtime.progress import status_line
     from edge_runtime.verification import verify
 
-    opened = Bundle.open(bundle)
+    with _failures_as_json(bundle, as_json):
+        opened = Bundle.open(bundle)
     wants_matrix = matrix or bool(others) or matrix_out is not None or matrix_engines is not None
     writes = wants_matrix and (matrix_out is not None or not as_json)
     file = matrix_file(opened, matrix_out) if writes else None
     for python in others or []:
         require_edgeproof(python)
     record: MatrixRecord | None = None
-    with status_line("verifying") as on_step:
+    with _failures_as_json(bundle, as_json), status_line("verifying") as on_step:
         result = verify(opened, threads=threads, on_step=on_step)
         if wants_matrix:
             names = matrix_engines.split(",") if matrix_engines is not None else None
@@ -79,6 +82,22 @@ def verify_command(
             f"{bundle}: nothing could be replayed: no engine is installed; "
             "pip install ai-edge-litert"
         )
+
+
+@contextlib.contextmanager
+def _failures_as_json(bundle: Path, as_json: bool) -> Iterator[None]:
+    """A bundle that is refused is an answer too, for a program that reads it."""
+    import json
+
+    from edge_runtime.errors import BundleError
+
+    try:
+        yield
+    except BundleError as exc:
+        if as_json:
+            answer = {"bundle": str(bundle), "passed": False, "checks": [], "error": str(exc)}
+            typer.echo(json.dumps(answer))
+        raise
 
 
 def _compute_matrix(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,6 +106,18 @@ def test_logits_that_are_called_probabilities_are_found_out(run_copy, tmp_path, 
     replace_model(run_copy, logits_model(run_copy), "softmax")
     with pytest.raises(ConversionError, match=r"no probabilities.*it must say 'logits'"):
         convert(run_copy, tmp_path / "x.bundle", QUICK)
+
+
+@pytest.mark.parametrize(("labels", "head"), [(3, "logits"), (2, "logit")])
+def test_probabilities_that_are_called_logits_are_found_out(
+    trained: dict[int, Path], edit_record, tmp_path: Path, labels: int, head: str
+):
+    """Every file would agree with a reference to which softmax was applied twice as well."""
+    run = tmp_path / "run"
+    shutil.copytree(trained[labels], run)
+    edit_record(run, lambda record: record["head"].update(kind=head))
+    with pytest.raises(ConversionError, match=r"answers probabilities already.*a second time"):
+        convert(run, tmp_path / "x.bundle", QUICK)
 
 
 def test_few_calibration_pictures_are_a_warning(run_copy: Path, tmp_path: Path):

@@ -1,6 +1,7 @@
 """Every variant in the runtime it targets, against the trained Keras model."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from converters.subject import Subject, prepare
 from converters.tflite import quantize as quantize_tflite
 from converters.tflite.calibration import Calibration
 from converters.tflite.graph import TfliteGraph
+from converters.tflite.probe import TensorProbe
 from converters.variants import RECIPES, Ingredients, choose
 from edge_runtime.engines import load_engine
 from edge_runtime.head import Head
@@ -147,17 +149,71 @@ def test_the_onnx_file_is_valid_with_a_free_batch(ingredients):
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
 
-def test_an_input_scaling_without_a_whole_zero_level_is_refused(ingredients):
+def scaled(*scaling: Any, first: Any = None) -> Any:
+    """A small model behind some scaling of pixels."""
     from converters.keras_quiet import keras
 
+    keras.utils.set_random_seed(4)
     x = image = keras.Input((8, 8, 3), dtype="uint8", name="image")
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1)(x)
-    x = keras.layers.Conv2D(4, 3, padding="same")(x)
+    for layer in scaling:
+        x = layer(x)
+    x = (first or keras.layers.Conv2D(6, 3))(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
-    model = keras.Model(image, keras.layers.Dense(3, "softmax")(x))
-    tflite = float_graphs.tflite_from_keras(model)
-    with pytest.raises(ConversionError, match="whole level"):
-        quantize_tflite.int8(Calibration(tflite, np.zeros((2, 8, 8, 3), np.uint8)))
+    return keras.Model(image, keras.layers.Dense(3, "softmax")(x))
+
+
+def any_pixels(count: int = 40) -> np.ndarray:
+    return np.random.default_rng(6).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("recipe", [quantize_tflite.int8, quantize_tflite.int16x8])
+@pytest.mark.parametrize("kind", ["conv", "depthwise"])
+def test_zero_between_two_levels_moves_into_the_first_bias(tmp_path: Path, recipe, kind: str):
+    """Pixels from -1 to 1, as most Keras models take them: 0 is level 127.5.
+
+    With padding, because TensorFlow's converter itself moves the scaling into a layer without.
+    """
+    from converters.keras_quiet import keras
+
+    layers = keras.layers
+    layer = {"conv": layers.Conv2D, "depthwise": layers.DepthwiseConv2D}[kind]
+    first = layer(*([6] if kind == "conv" else []), kernel_size=3, padding="same")
+    model = scaled(layers.Rescaling(1 / 127.5, offset=-1), first=first)
+    calibration = Calibration(float_graphs.tflite_from_keras(model), any_pixels())
+    assert round(calibration.affine.zero_point, 6) in (127, 128)
+    pixels = any_pixels()
+    core = TensorProbe(calibration.core, {TfliteGraph(calibration.core).output: "answer"})
+    scale, offset = calibration.affine.scale, calibration.affine.offset
+    inputs = (pixels * np.float32(scale) + np.float32(offset)).astype(np.float32)
+    moved = np.concatenate([core.run(picture[np.newaxis])["answer"] for picture in inputs])
+    want = np.asarray(model(pixels, training=False))
+    # Half a level at the border, where padding is 0, is all that differs.
+    np.testing.assert_allclose(moved, want, atol=2e-3)
+    file = tmp_path / "x.tflite"
+    file.write_bytes(recipe(calibration))
+    engine = load_engine("litert", file)
+    assert np.abs(engine.dequantize(engine.infer(pixels)) - want).max() < 0.02
+
+
+def test_zero_between_two_levels_is_refused_where_nothing_takes_it_up():
+    from converters.keras_quiet import keras
+
+    first = keras.layers.MaxPooling2D()
+    model = scaled(keras.layers.Rescaling(1 / 127.5, offset=-1), first=first)
+    calibration = Calibration(float_graphs.tflite_from_keras(model), any_pixels(2))
+    with pytest.raises(ConversionError, match=r"pixel level 127\.5"):
+        quantize_tflite.int8(calibration)
+
+
+def test_channels_scaled_one_by_one_are_refused():
+    from converters.keras_quiet import keras
+
+    scaling = keras.layers.Normalization(mean=[120.0, 110.0, 100.0], variance=[3e3, 4e3, 5e3])
+    model = scaled(keras.layers.Rescaling(1.0), scaling)
+    calibration = Calibration(float_graphs.tflite_from_keras(model), any_pixels(2))
+    with pytest.raises(ConversionError, match="each channel of its pixels by itself"):
+        quantize_tflite.int8(calibration)
+    assert quantize_tflite.float16(calibration)  # floats round nothing twice
 
 
 def test_a_model_with_attention_answers_numbers(tmp_path: Path):

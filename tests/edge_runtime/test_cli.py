@@ -207,7 +207,11 @@ def test_verify_of_a_damaged_bundle(colour_bundle: Path):
     model = colour_bundle / "models" / "float32.tflite"
     model.write_bytes(model.read_bytes()[:-1] + b"!")
     assert_one_clear_line(edgeproof("verify", colour_bundle), "float32.tflite", "SHA-256")
+    told = json.loads(edgeproof("verify", colour_bundle, "--json").stdout)
+    assert told["passed"] is False and "SHA-256" in told["error"]
     assert_one_clear_line(edgeproof("verify", colour_bundle / "none"), "no such bundle")
+    told = json.loads(edgeproof("verify", colour_bundle / "none", "--json").stdout)
+    assert told["passed"] is False and "no such bundle" in told["error"]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from edge_runtime.engines.isolated import answer_isolated
 from edge_runtime.errors import EngineError, EngineMissingError, StorageError
 from edge_runtime.golden import GoldenTensors
 from edge_runtime.head import Head
-from edge_runtime.manifest import MatrixCell
+from edge_runtime.manifest import Beside, MatrixCell
 from edge_runtime.matrix import (
     HEADROOM,
     Matrix,
@@ -256,6 +256,24 @@ def test_an_engine_with_more_other_labels_is_marked():
     proving, other = matrix.cells[1:]
     assert grade(other, proving, 0.2) == "farther"
     assert grade(MatrixCell(variant="v", engine="x", reason="why"), proving, 0.2) == "none"
+
+
+def test_a_slow_engine_is_held_against_the_same_inputs():
+    """Of equal kernels one was called farther off, for the fourth input that the other lacked."""
+    matrix = matrix_of(litert=shifted(0), other=shifted(0))
+    proving, other = matrix.cells
+    parity = other.parity.model_copy(update={"max_abs_error": 0.3, "samples": 9})
+    alone = other.model_copy(update={"parity": parity})
+    assert grade(alone, proving, 1e-3) == "wrong"
+    same = Beside(max_abs_error=0.1, proven_error=0.1, flips=1, proven_flips=1)
+    assert grade(alone.model_copy(update={"beside": same}), proving, 1e-3) == "as proven"
+
+
+def test_every_cell_that_ran_stands_beside_the_proving_one(twin_bundle: Path):
+    for cell in bundle_matrix(Bundle.open(twin_bundle)).cells:
+        assert (cell.beside is None) == (cell.parity is None)
+        if cell.beside is not None:
+            assert cell.beside.max_abs_error <= cell.parity.max_abs_error
 
 
 def edgeproof(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":

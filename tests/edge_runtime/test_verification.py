@@ -67,6 +67,9 @@ def test_one_level_in_preprocessing_is_found(colour_bundle: Path, reseal):
     result = verify(rewrite(colour_bundle, reseal, frame_inputs=inputs))
     assert result.first_difference.stage == "preprocess"
     assert result.first_difference.max_difference == 1
+    frames = Bundle.open(colour_bundle).manifest.golden.frames
+    said = result.first_difference.detail
+    assert said == f"1 of {len(frames)} frames differ, {frames[0].path} by up to 1 levels"
 
 
 @pytest.mark.parametrize(("value", "stage"), [(0.5, "engine"), (np.nan, "head"), (np.inf, "head")])
