@@ -217,25 +217,34 @@ def test_bad_input_is_one_line(twin_bundle: Path, arguments: list[str], words: s
     assert not list(tmp_path.glob("*.svg"))
 
 
-def test_an_interrupt_leaves_no_file_and_says_what_was_measured(twin_bundle: Path, tmp_path: Path):
+def interrupted_bench(bundle: Path, after_s: float) -> subprocess.CompletedProcess[str]:
+    """Ctrl-C after so many seconds of measuring 16 cases."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "edgeproof", "bench", str(twin_bundle), "--seconds", "0.3"]
+        [sys.executable, "-m", "edgeproof", "bench", str(bundle), "--seconds", "0.3"]
         + [f"--threads={n}" for n in range(1, 9)]
-        + ["--json", str(tmp_path / "b.json")],
+        + ["--json", str(bundle.parent / "b.json")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         # Also where the tests themselves run in the background, deaf to it.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    time.sleep(6)
+    time.sleep(after_s)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
-    assert "of 16 cases measured" in err
-    assert "Traceback" not in err
-    assert "Milliseconds" in out
-    assert [each.name for each in tmp_path.iterdir()] == [twin_bundle.name]
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def test_an_interrupt_leaves_no_file_and_says_what_was_measured(twin_bundle: Path, tmp_path: Path):
+    for after_s in (6, 20, 60):  # the first case takes its time on a machine that is busy
+        done = interrupted_bench(twin_bundle, after_s)
+        assert [each.name for each in tmp_path.iterdir()] == [twin_bundle.name]
+        if "Milliseconds" in done.stdout:
+            break
+    assert done.returncode == 130, done.stderr
+    assert "of 16 cases measured" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Milliseconds" in done.stdout
 
 
 def pick_for(bundle: Bundle, **changes: object) -> Pick:
