@@ -375,9 +375,9 @@ def test_a_users_bad_profile_is_named(own_profiles):
 @pytest.mark.parametrize(
     ("configured", "home", "folder"),
     [
-        ("/somewhere", "/home/me", "/somewhere/edgeproof/profiles"),
-        ("", "/home/me", "/home/me/.config/edgeproof/profiles"),
-        ("relative", "/home/me", "/home/me/.config/edgeproof/profiles"),
+        ("/somewhere", "/users/me", "/somewhere/edgeproof/profiles"),
+        ("", "/users/me", "/users/me/.config/edgeproof/profiles"),
+        ("relative", "/users/me", "/users/me/.config/edgeproof/profiles"),
     ],
 )
 def test_where_a_users_profiles_lie(monkeypatch, configured, home, folder):
