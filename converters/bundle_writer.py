@@ -186,7 +186,11 @@ def _variant(folder: Path, outcome: Outcome, matrix: Matrix) -> Variant:
     assert outcome.proof is not None and outcome.file is not None  # shipped, so it was made
     recipe = outcome.recipe
     is_onnx_int8 = recipe.name == "onnx-int8"
-    floor = gates()[recipe.precision].tolerance
+    gate = gates()[recipe.precision]
+    floor = gate.tolerance
+    tolerance = measured_tolerance(matrix, outcome.name, floor)
+    if recipe.format == "onnx" and gate.half_arithmetic is not None:
+        tolerance = max(tolerance, gate.half_arithmetic)
     return Variant(
         format=recipe.format,
         precision=recipe.precision,
@@ -195,7 +199,7 @@ def _variant(folder: Path, outcome: Outcome, matrix: Matrix) -> Variant:
         missed=outcome.problems,
         unsure=outcome.unsure,
         floor=floor,
-        tolerance=measured_tolerance(matrix, outcome.name, floor),
+        tolerance=tolerance,
         latency_ms=outcome.proof.latency_ms,
         engine=outcome.proof.engine,
         scheme=outcome.plan.scheme if is_onnx_int8 else None,

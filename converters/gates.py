@@ -27,6 +27,7 @@ class Gate:
     max_abs_error: float | None = None
     top1_agreement: float | None = None
     accuracy_drop: float | None = None
+    half_arithmetic: float | None = None
 
     def judge(self, parity: Parity) -> Verdict:
         """Hold figures against the limits.

@@ -5,6 +5,14 @@ from __future__ import annotations
 import devices
 
 
+def computes_in_half() -> bool:
+    """Whether the processor has half-precision arithmetic, and not just conversions from and to it.
+
+    Of ARM's cores those since Cortex-A55 and A75 have it.
+    """
+    return "fp16" in devices.detect().cpu_features
+
+
 def machine_facts() -> dict[str, str | None]:
     """Architecture, processor, operating system and Python of this machine."""
     device = devices.detect()

@@ -175,8 +175,8 @@ class Variant(_Record):
         missed: the gates that it missed, in words; empty when it passed all.
         unsure: gates that it kept, but on too few pictures to tell, in words.
         tolerance: how far a probability may lie from the recorded one on another engine.
-        floor: the same on the engine and kernels that recorded it; `None` in schema 1, where
-            `tolerance` says both.
+        floor: the same on the engine, kernels and arithmetic that recorded it; `None` in schema 1,
+            where `tolerance` says both.
         latency_ms: median time of one inference on the machine that made the bundle.
         engine: the engine and its version that it was proven on; empty in schema 1.
         scheme: how an int8 ONNX file was quantised: `s8s8`, `u8s8` or `symmetric`.

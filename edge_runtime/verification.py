@@ -13,6 +13,7 @@ from edge_runtime.engines import ENGINES, Engine, installed_engines, load_engine
 from edge_runtime.errors import BundleError, EdgeproofError
 from edge_runtime.golden import GoldenTensors
 from edge_runtime.images import decode_image
+from edge_runtime.machine import computes_in_half
 from edge_runtime.manifest import Variant
 from edge_runtime.text import printable
 
@@ -187,7 +188,7 @@ def _record_for(
     count = len(own)
     wanted[:count] = bundle.head.probabilities(engine.dequantize(own))
     version = _recorded_version(bundle, variant, engine)
-    if variant.floor and _kernels(version) == _kernels(engine.version):
+    if variant.floor and _same_arithmetic(variant, version, engine.version):
         limits[:count] = variant.floor
     by = f"as recorded on {engine.name} {version}".rstrip()
     return _Recorded(
@@ -201,6 +202,16 @@ def _recorded_version(bundle: Bundle, variant: Variant, engine: Engine) -> str:
         if (cell.variant, cell.engine) == (variant.name, engine.name):
             return printable(cell.version)
     return ""
+
+
+def _same_arithmetic(variant: Variant, recorded: str, here: str) -> bool:
+    """Whether the engine computes here as it did when it recorded its answers.
+
+    onnxruntime runs a float16 file in half precision where the processor has it, and otherwise in
+    float32, between casts.
+    """
+    in_half = (variant.format, variant.precision) == ("onnx", "float16") and computes_in_half()
+    return _kernels(recorded) == _kernels(here) and not in_half
 
 
 def _kernels(version: str) -> str:

@@ -58,6 +58,14 @@ def test_a_bundle_holds_every_variant_and_verifies(converted: Path):
     assert bundle.manifest.provenance["pictures"]["held_out_set"] == "test"
 
 
+def test_float16_onnx_may_differ_as_half_precision_arithmetic_does(converted: Path):
+    limits = {v.name: (v.floor, v.tolerance) for v in Bundle.open(converted).variants}
+    floor, tolerance = limits["onnx-float16"]
+    assert floor == 1e-4
+    assert tolerance >= 0.04
+    assert limits["tflite-float16"][1] < 0.04
+
+
 def test_sha256sum_understands_the_hash_file(converted: Path):
     if shutil.which("sha256sum") is None:
         pytest.skip("no sha256sum on this machine")

@@ -187,6 +187,35 @@ def test_other_kernels_are_allowed_what_was_seen_between_engines(colour_bundle: 
     assert litert_check(bundle).status == "differs"
 
 
+@pytest.mark.parametrize(("in_half", "status"), [(False, "differs"), (True, "same")])
+def test_float16_onnx_may_differ_more_where_the_processor_computes_in_half_precision(
+    twin_bundle: Path, reseal, monkeypatch: pytest.MonkeyPatch, in_half: bool, status: str
+):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr("edge_runtime.verification.computes_in_half", lambda: in_half)
+    name, engine = "onnx-float16", "onnxruntime"
+    manifest = Bundle.open(twin_bundle).manifest
+    variant = manifest.variants[1].model_copy(
+        update={"precision": "float16", "tolerance": TOLERANCE, "floor": FLOOR, "engine": engine}
+    )
+    cell = MatrixCell(
+        variant=name, engine=engine, version=onnxruntime.__version__, parity=variant.parity
+    )
+    update = {"schema_version": 2, "variants": (variant,), "matrix": (cell,)}
+    reseal(twin_bundle, manifest.model_copy(update=update))
+    recorded = GoldenTensors.read(twin_bundle / "golden" / "tensors.npz", variants=())
+    raw = load_engine(engine, twin_bundle / "models" / "float32.onnx").infer(recorded.inputs)
+    bundle = rewrite(
+        twin_bundle,
+        reseal,
+        raw={name: raw},
+        probabilities={name: raw},
+        engine_raw={(name, engine): raw + np.array([0.01, 0, -0.01], np.float32)},
+    )
+    (check,) = [c for c in verify(bundle).checks if c.subject.startswith(name)]
+    assert check.status == status
+
+
 def test_an_engine_without_a_record_is_held_to_the_proving_one(colour_bundle: Path, reseal):
     other = golden(colour_bundle).raw[NAME] * 0
     check = litert_check(with_record(colour_bundle, reseal, other, engine="onnxruntime"))
