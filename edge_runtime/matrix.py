@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,9 @@ from edge_runtime.parity import compare
 BUDGET_S = 4.0
 # ... and a peer's process that gives no answer for so long is stopped.
 LIMIT_S = 60.0
+
+# A small board has memory for no more of them beside each other.
+_PEERS_AT_ONCE = 2
 
 # Engines that are not here differ a little more than those that are: at conversion three kernels
 # of LiteRT 2.3 were up to 0.041 apart on a dynamic file, tflite-runtime 2.14 was 0.045 from them.
@@ -79,42 +83,34 @@ def parity_matrix(
 ) -> Matrix:
     """Run every variant on every engine and peer of its format, and compare.
 
-    What cannot run has its reason in its cell; nothing is raised for it. Engines run here, peers
-    in a process of their own.
+    What cannot run has its reason in its cell; nothing is raised for it. Engines run here and
+    alone. Peers run in processes of their own, two at a time: most of them use one core, and what
+    they take is nobody's choice of engine.
 
     Args:
         files: model files by the variant's name.
         inputs: uint8, (samples, H, W, 3), at least one.
         reference: float32, (samples, labels): the trained model's probabilities for them.
         labels: int, (samples,): the right labels, where known.
-        threads: how many engines may use; 0 means one for each core.
+        threads: how many an engine may use, and two peers together; 0 means one for each core.
         other_threads: engines that are no peers run again with so many, see `rethreaded`.
         engines: only these, where given.
         budget_s: see `BUDGET_S`; an engine that is slower answers the first few inputs only, and
             its cell's `parity.samples` says how many.
         limit_s: see `LIMIT_S`.
-        on_step: told what is being run.
+        on_step: told what is being run, from any thread.
     """
     wanted = [n for n in [*ENGINES, *PEERS] if engines is None or n in set(engines)]
-    installed = {name for name in wanted if is_installed(name)}
     found: dict[_Key, Answers | str] = {}
     again: dict[tuple[str, str, int], np.ndarray] = {}
+    peers: dict[str, dict[str, Path]] = {}
     for engine in wanted:
         mine = {n: f.path for n, f in files.items() if engine in matrix_engines(f.format)}
-        if engine not in installed:
+        if not is_installed(engine):
             entry = {**ENGINES, **PEERS}[engine]
             found |= {(n, engine): f"{NOT_INSTALLED} (pip install {entry.install})" for n in mine}
         elif engine in PEERS:
-            done = answer_isolated(
-                engine,
-                mine,
-                inputs,
-                threads=threads,
-                budget_s=budget_s,
-                limit_s=limit_s,
-                on_step=lambda name, engine=engine: on_step(f"{name} on {engine}"),  # type: ignore[misc]
-            )
-            found |= {(name, engine): answers for name, answers in done.items()}
+            peers[engine] = mine
         else:
             for name, path in mine.items():
                 on_step(f"{name} on {engine}")
@@ -123,6 +119,22 @@ def parity_matrix(
                     other = _answer_here(engine, path, inputs, count, budget_s)
                     if isinstance(other, Answers):
                         again[name, engine, count] = head.probabilities(other.values)
+
+    def ask(engine: str) -> dict[_Key, Answers | str]:
+        done = answer_isolated(
+            engine,
+            peers[engine],
+            inputs,
+            threads=max(1, threads_or_all(threads) // _PEERS_AT_ONCE),
+            budget_s=budget_s,
+            limit_s=limit_s,
+            on_step=lambda name: on_step(f"{name} on {engine}"),
+        )
+        return {(name, engine): answers for name, answers in done.items()}
+
+    with ThreadPoolExecutor(_PEERS_AT_ONCE) as pool:
+        for done in pool.map(ask, peers):
+            found |= done
     return _assembled(files, wanted, found, again, head, reference, labels)
 
 
