@@ -18,6 +18,7 @@ from edge_runtime.errors import SourceError
 from edge_runtime.sources.asking import Format, asked_for, camera_settings, plausible_fps
 from edge_runtime.sources.base import SourceOptions
 from edge_runtime.sources.driver_clock import DriverClock
+from edge_runtime.sources.frame_pool import FramePool
 from edge_runtime.sources.health import CAMERA_FROZEN_S
 from edge_runtime.sources.live import Camera, Capture
 
@@ -177,6 +178,7 @@ class ArgusCapture:
 
     def __init__(self, capture: cv2.VideoCapture, asked: Format) -> None:
         self._capture = capture
+        self._pool = FramePool()
         self.fps = plausible_fps(capture.get(cv2.CAP_PROP_FPS))
         width, height = (
             int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
@@ -187,8 +189,7 @@ class ArgusCapture:
         return time.perf_counter() if self._capture.grab() else None
 
     def retrieve(self) -> np.ndarray | None:
-        ok, image = self._capture.retrieve()
-        return image if ok else None
+        return self._pool.retrieve(self._capture)
 
     def close(self) -> None:
         self._capture.release()

@@ -13,6 +13,7 @@ from edge_runtime.errors import ImageError, SourceError
 from edge_runtime.images import IMAGE_SUFFIXES, decode_image, is_image_name
 from edge_runtime.sources.asking import plausible_fps
 from edge_runtime.sources.base import Frame, Readable, SourceOptions
+from edge_runtime.sources.frame_pool import FramePool
 from edge_runtime.sources.health import Watch
 
 
@@ -29,6 +30,7 @@ class VideoFile(Readable):
         # A video may stand still, and its frames are as old as they are.
         self._watch = Watch(self.name, options, default=frozenset({"black"}))
         self._capture = video_capture(path)
+        self._pool = FramePool()
         self._delivered = 0
         self._held = self._decode()
         if self._held is None:
@@ -58,8 +60,7 @@ class VideoFile(Readable):
         self._capture.release()
 
     def _decode(self) -> np.ndarray | None:
-        ok, image = self._capture.read()
-        return image if ok else None
+        return self._pool.read(self._capture)
 
     def _require_complete(self, decoded: int) -> None:
         # Headers estimate: real files deliver a frame or two fewer than theirs says.

@@ -13,6 +13,7 @@ from edge_runtime.errors import ImageError, SourceError
 from edge_runtime.images import decode_image
 from edge_runtime.sources.asking import plausible_fps
 from edge_runtime.sources.files import picture_files, video_capture
+from edge_runtime.sources.frame_pool import FramePool
 
 DEFAULT_FPS = 30.0
 PICTURES_FPS = 1.0
@@ -63,6 +64,7 @@ class VideoRecording:
     ) -> None:
         self._path, self._times_s = path, times_s
         self._capture = video_capture(path)
+        self._pool = FramePool()
         own = plausible_fps(self._capture.get(cv2.CAP_PROP_FPS))
         self._stamped = fps is None and times_s is None
         self.fps = fps or own or DEFAULT_FPS
@@ -83,8 +85,7 @@ class VideoRecording:
         return self._last_s
 
     def retrieve(self) -> np.ndarray | None:
-        ok, image = self._capture.retrieve()
-        return image if ok else None
+        return self._pool.retrieve(self._capture)
 
     def file(self) -> str | None:
         return None

@@ -13,6 +13,7 @@ from edge_runtime.errors import SourceError
 from edge_runtime.sources.address import host_of, scheme_of, shown
 from edge_runtime.sources.asking import Format, plausible_fps
 from edge_runtime.sources.base import SourceOptions
+from edge_runtime.sources.frame_pool import FramePool
 from edge_runtime.sources.health import STREAM_FROZEN_S
 from edge_runtime.sources.sockets import connections, shut
 from edge_runtime.sources.stream_clock import ArrivalClock, StampClock, StreamClock
@@ -85,6 +86,7 @@ class StreamCapture:
 
     def __init__(self, capture: cv2.VideoCapture, *, stamped: bool, timeout_s: float) -> None:
         self._capture, self._timeout_s, self._stamped = capture, timeout_s, stamped
+        self._pool = FramePool()
         # What FFmpeg says of the rate of MJPEG over HTTP is made up.
         self.fps = plausible_fps(capture.get(cv2.CAP_PROP_FPS)) if stamped else None
         width, height = (
@@ -121,8 +123,7 @@ class StreamCapture:
         return self._clock.captured_s(now, self._stamp_s())
 
     def retrieve(self) -> np.ndarray | None:
-        ok, image = self._capture.retrieve()
-        return image if ok else None
+        return self._pool.retrieve(self._capture)
 
     def close(self) -> None:
         self._capture.release()

@@ -15,6 +15,7 @@ from edge_runtime.errors import SourceError
 from edge_runtime.sources.asking import Format, asked_for, camera_settings, plausible_fps
 from edge_runtime.sources.base import SourceOptions
 from edge_runtime.sources.driver_clock import DriverClock
+from edge_runtime.sources.frame_pool import FramePool
 from edge_runtime.sources.health import CAMERA_FROZEN_S
 
 _NODE = re.compile(r"/dev/video(\d{1,4})")
@@ -56,7 +57,7 @@ class V4l2Capture:
     """An open V4L2 camera. See `Capture`."""
 
     def __init__(self, capture: cv2.VideoCapture, asked: Format) -> None:
-        self._capture, self._clock = capture, DriverClock()
+        self._capture, self._clock, self._pool = capture, DriverClock(), FramePool()
         if asked.fourcc:  # first: which sizes and rates there are depends on it
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*asked.fourcc))
         capture.set(cv2.CAP_PROP_FRAME_WIDTH, asked.width)
@@ -78,8 +79,7 @@ class V4l2Capture:
         return self._clock.captured_s(stamp_s, time.perf_counter())
 
     def retrieve(self) -> np.ndarray | None:
-        ok, image = self._capture.retrieve()
-        return image if ok else None
+        return self._pool.retrieve(self._capture)
 
     def close(self) -> None:
         self._capture.release()
