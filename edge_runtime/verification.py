@@ -15,6 +15,7 @@ from edge_runtime.golden import GoldenTensors
 from edge_runtime.images import decode_image
 from edge_runtime.machine import computes_in_half
 from edge_runtime.manifest import Variant
+from edge_runtime.model_labels import carries_other_labels
 from edge_runtime.text import printable
 
 Stage = Literal["decode", "preprocess", "engine", "head"]
@@ -129,7 +130,8 @@ def _check_variant(
 ) -> Check:
     subject = f"{variant.name} on {engine_name}"
     try:
-        engine = load_engine(engine_name, bundle.checked_file(variant.file), threads=threads)
+        file = bundle.checked_file(variant.file)
+        engine = load_engine(engine_name, file, threads=threads)
         raw = engine.infer(golden.inputs)
     except BundleError:
         raise
@@ -137,6 +139,9 @@ def _check_variant(
         # Older runtimes lack operators: that is no difference where nobody ever said they run it.
         status: Status = "differs" if _must_run(golden, variant, engine_name) else "skipped"
         return Check(subject, status, "engine", None, f"does not run: {exc}")
+    if carries_other_labels(file, variant.format, bundle.labels):
+        detail = "the labels inside the file are not those of bundle.json: it would answer others"
+        return Check(subject, "differs", "head", None, detail)
     proven_raw, proven = golden.raw[variant.name], golden.probabilities[variant.name]
     if raw.shape != proven_raw.shape or raw.dtype != proven_raw.dtype:
         detail = f"answers {raw.dtype}{raw.shape}, recorded {proven_raw.dtype}{proven_raw.shape}"

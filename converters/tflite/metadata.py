@@ -8,7 +8,6 @@ buffer `TFLITE_METADATA`; the labels are a ZIP archive behind the model, which r
 from __future__ import annotations
 
 import io
-import re
 import zipfile
 from typing import Any
 
@@ -19,14 +18,12 @@ from converters.errors import ConversionError
 from converters.float_graphs import INPUT_NAME, OUTPUT_NAME
 from converters.tflite._metadata_tables import ImageInput, ScoresOutput, classifier_metadata
 from converters.tflite.graph import TfliteGraph
+from edge_runtime.model_labels import LABEL_FILE, label_lines
 from edge_runtime.preprocess import Preprocess
 
-LABEL_FILE = "labels.txt"
 _METADATA_NAME = b"TFLITE_METADATA"
 # ZIP's own first day: a real date would make two equal conversions differ.
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
-# Whatever one of the readers' languages takes for the end of a line.
-_LINE_END = re.compile("\r\n|[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]")
 
 _FIT_WORDS = {
     "stretch": "the whole picture, whatever its aspect ratio",
@@ -60,17 +57,6 @@ def with_metadata(
     image, scores = _image_input(graph, preprocess), _scores_output(graph, len(labels))
     _set_metadata(graph, classifier_metadata(name, description, image, scores))
     return _with_file(graph.to_bytes(), LABEL_FILE, label_lines(labels))
-
-
-def label_lines(labels: tuple[str, ...]) -> bytes:
-    """The label file: UTF-8, just one line for each label, also for two that are the same.
-
-    A line break within a label becomes a space. Some readers skip blank lines, which would shift
-    every label behind one: instead of a blank label stands its index.
-    """
-    lines = [_LINE_END.sub(" ", label) for label in labels]
-    filled = [line if line.strip() else str(index) for index, line in enumerate(lines)]
-    return "".join(f"{line}\n" for line in filled).encode(errors="replace")
 
 
 def _image_input(graph: TfliteGraph, preprocess: Preprocess) -> ImageInput:

@@ -18,7 +18,8 @@ from edge_runtime.errors import EngineError
 # TensorProto.DataType of what edgeproof's files take and answer.
 _DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 5: np.int16, 10: np.float16}
 
-_MODEL_GRAPH = 7
+_MODEL_GRAPH, _MODEL_METADATA = 7, 14
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
 _INITIALIZER_NAME = 8
 _VALUE_NAME, _VALUE_TYPE = 1, 2
@@ -53,6 +54,15 @@ def count_operators(model: Path) -> int:
     """How many operators an ONNX file has in its main graph. Raises EngineError."""
     try:
         return len(_messages(_message(memoryview(model.read_bytes()), _MODEL_GRAPH), _GRAPH_NODE))
+    except (OSError, ValueError, IndexError) as exc:
+        raise EngineError(f"{model}: is not an ONNX file: {exc}.") from exc
+
+
+def read_metadata(model: Path) -> dict[str, str]:
+    """What an ONNX file says in its `metadata_props`, as text by key. Raises EngineError."""
+    try:
+        entries = _messages(memoryview(model.read_bytes()), _MODEL_METADATA)
+        return {_text(entry, _ENTRY_KEY): _text(entry, _ENTRY_VALUE) for entry in entries}
     except (OSError, ValueError, IndexError) as exc:
         raise EngineError(f"{model}: is not an ONNX file: {exc}.") from exc
 

@@ -16,7 +16,7 @@ from flatbuffers.table import Table
 
 from converters.errors import ConversionError
 from converters.tflite.graph import TfliteGraph
-from converters.tflite.metadata import label_lines, with_metadata
+from converters.tflite.metadata import with_metadata
 from edge_runtime.engines import installed_engines, load_engine
 from edge_runtime.preprocess import Preprocess
 
@@ -202,23 +202,6 @@ def test_an_edit_afterwards_loses_the_labels(described):
     """Why metadata is the last step."""
     edited = TfliteGraph(described()).to_bytes()
     assert not zipfile.is_zipfile(io.BytesIO(edited))
-
-
-@pytest.mark.parametrize(
-    ("labels", "lines"),
-    [
-        pytest.param(("a", "b"), "a\nb\n", id="plain"),
-        pytest.param((" a ", "ü\t青"), " a \nü\t青\n", id="as-they-are"),
-        pytest.param(("a\nb", "a\r\nb", "a b"), "a b\na b\na b\n", id="same-afterwards"),
-        pytest.param(("a\u2028b\x85", "\n\r"), "a b \n1\n", id="other-line-ends"),
-        pytest.param(("", "  ", "c"), "0\n1\nc\n", id="blank"),
-        pytest.param(("a\ud800",), "a?\n", id="not-unicode"),
-    ],
-)
-def test_one_line_for_each_label(labels: tuple[str, ...], lines: str):
-    written = label_lines(labels).decode()
-    assert written == lines
-    assert len(written.splitlines()) == len(labels)
 
 
 @pytest.mark.parametrize(
