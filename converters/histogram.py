@@ -83,7 +83,14 @@ class Histogram:
         self._counts += np.bincount(bins, minlength=_BINS)
 
     def range(self, method: CalibrationMethod, percentile: float) -> Range:
-        """What is kept by that method; `minmax` keeps all."""
+        """What is kept by that method; `minmax` keeps all.
+
+        What is 0 in every picture, as a dead layer's activation, gets the range of one unit: with
+        a range of nothing, one quantiser lets negative values through where a Relu was, and the
+        other's steps are so small that no runtime takes the file.
+        """
+        if self._low == self._high == 0.0:
+            return Range(0.0, 1.0)
         choose: dict[CalibrationMethod, Callable[[], Range]] = {
             "minmax": lambda: Range(self._low, self._high),
             "percentile": lambda: self.percentile(percentile),

@@ -69,6 +69,28 @@ def test_a_constant_answer_is_converted_with_a_warning(run_copy: Path, tmp_path,
         assert variant.parity.top1_agreement == 1.0, variant.name
 
 
+def test_a_layer_that_is_dead_on_every_picture_is_dead_in_every_file(
+    run_copy: Path, tmp_path: Path, replace_model
+):
+    from converters.keras_quiet import keras
+
+    keras.utils.set_random_seed(5)
+    image = trained_model(run_copy).input
+    x = keras.layers.Rescaling(1 / 255)(image)
+    low = keras.initializers.Constant(-50.0)
+    x = keras.layers.Conv2D(8, 3, activation="relu", bias_initializer=low)(x)
+    x = keras.layers.Conv2D(8, 3, activation="relu", bias_initializer="ones")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    replace_model(
+        run_copy, keras.Model(image, keras.layers.Dense(3, activation="softmax")(x)), "softmax"
+    )
+    convert(run_copy, tmp_path / "x.bundle", ConvertOptions(samples=30, calibration=30)).require()
+    variants = Bundle.open(tmp_path / "x.bundle").variants
+    assert len(variants) == 8
+    for variant in variants:
+        assert variant.parity.max_abs_error < 0.02, variant.name
+
+
 def test_a_good_model_has_no_warning(run_copy: Path, tmp_path: Path):
     assert convert(run_copy, tmp_path / "x.bundle", QUICK).warnings == ()
 
