@@ -22,6 +22,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from converters.errors import ConversionError, brief
+from converters.layer_names import layer_name
 from edge_runtime.preprocess import Preprocess
 
 if sys.version_info >= (3, 11):
@@ -211,9 +212,9 @@ def _resolver_methods(
     known = operator_table()
     for operator in operators:
         if operator.name not in known:
-            made = tensors[operator.outputs[0]].name if operator.outputs else "?"
+            made = layer_name(tensors[operator.outputs[0]].name) if operator.outputs else "?"
             raise ConversionError(
-                f"TensorFlow Lite Micro has no operator {operator.name}, which makes {made!r}. "
+                f"TensorFlow Lite Micro has no operator {operator.name}, of layer {made!r}. "
                 "Replace that layer and train again, or leave out the c variant."
             )
     return tuple(sorted({known[operator.name] for operator in operators}))
@@ -307,8 +308,9 @@ def _require_integers(graph: _Graph) -> None:
     wrong = [tensor for tensor in graph.tensors if tensor.dtype not in _ITEM_BYTES]
     if wrong:
         raise ConversionError(
-            f"C source is made of the int8 variant, integers from end to end; here {len(wrong)} "
-            f"tensors are not, such as {wrong[0].name!r} of {wrong[0].dtype}. Give it tflite-int8."
+            f"C source is made of tflite-int8, integers from end to end; here {len(wrong)} tensors "
+            f"are not, such as {layer_name(wrong[0].name)!r} of {wrong[0].dtype}. Where repair "
+            "kept layers in float: --keep-as int16."
         )
 
 

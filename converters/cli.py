@@ -166,7 +166,7 @@ def print_conversion(conversion: Conversion) -> None:
 def _print_details(outcome: Outcome) -> None:
     """What is said of one variant below the table: problems, doubts, repair, noise."""
     for problem in outcome.problems:
-        typer.echo(f"{outcome.name}: missed: {problem}")
+        typer.echo(f"{outcome.name}: {'missed' if outcome.proof else 'not made'}: {problem}")
     for doubt in outcome.unsure:
         typer.echo(f"{outcome.name}: cannot tell: {doubt}")
     if outcome.repair:
@@ -269,7 +269,7 @@ def _row(outcome: Outcome) -> list[str]:
     if outcome.repaired:
         gate += ", repaired"
     if outcome.proof is None:
-        return [outcome.name, *["-"] * 5, gate]
+        return [outcome.name, *["-"] * 5, "[bold red]not made[/]"]
     parity = outcome.proof.parity
     return [
         outcome.name,

@@ -253,7 +253,14 @@ class _Maker:
             return self._outcome(recipe, first)
         except (ConversionError, EngineError, TensorError) as exc:
             self._file(recipe).unlink(missing_ok=True)
-            return Outcome(recipe, None, None, 0, (str(exc),), shipped=False)
+            return Outcome(
+                recipe,
+                None,
+                None,
+                0,
+                (str(exc).replace(f"{self._file(recipe)}: ", ""),),
+                shipped=False,
+            )
 
     def _file(self, recipe: Recipe) -> Path:
         return self.folder / "models" / f"{recipe.precision}.{recipe.format}"

@@ -57,6 +57,11 @@ class Histogram:
         self._counts = np.zeros(_BINS, np.int64)
         self._low, self._high = np.inf, -np.inf
 
+    @property
+    def largest(self) -> float:
+        """The largest distance from 0 of any value so far."""
+        return max(-self._low, self._high, 0.0)
+
     def add(self, values: np.ndarray, name: str) -> None:
         """Count a tensor's values, or a fair part of them; its ends are always known.
 

@@ -19,6 +19,7 @@ from converters.errors import ConversionError
 from converters.prove import answers
 from converters.quantisation_plan import CalibrationMethod, QuantisationPlan
 from converters.variants import Ingredients, Recipe
+from edge_runtime.engines.isolated import reason
 from edge_runtime.errors import EngineError, TensorError
 from edge_runtime.files import write_bytes
 from edge_runtime.manifest import Precision
@@ -94,7 +95,7 @@ def make_best(
         try:
             errors = rehearsal.errors(recipe, scratch)
         except (EngineError, TensorError) as exc:
-            raise ConversionError(f"{recipe.name} does not run: {exc}") from exc
+            raise ConversionError(f"does not run: {reason(exc, scratch)}") from exc
         if kept is None or _surely_less(errors, least):
             kept, least = (candidate, graph), errors
     assert kept is not None  # there is at least one plan

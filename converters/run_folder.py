@@ -111,6 +111,11 @@ def read_record(run: Path) -> TrainingRecord:
     """
     file = run / RECORD_NAME
     if not file.is_file():
+        if run.is_file():
+            raise RunError(
+                f"{run}: is a file; convert takes the folder that `edgeproof train` made. For the "
+                ".h5 file of a Keras 2 model see docs/convert.md."
+            )
         hint = f"it holds no {RECORD_NAME}; was training finished?" if run.is_dir() else ""
         raise RunError(f"{run}: no training run there ({hint or 'no such folder'}).")
     try:

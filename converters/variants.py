@@ -14,7 +14,9 @@ from converters.errors import ConversionError
 from converters.export_head import answering_probabilities
 from converters.onnx import quantize as quantize_onnx
 from converters.onnx.calibration import OnnxCalibration
+from converters.onnx.graph import OnnxGraph
 from converters.onnx.graph import with_metadata as with_onnx_metadata
+from converters.onnx.half_range import beyond_float16
 from converters.quantisation_plan import QuantisationPlan
 from converters.tflite import quantize as quantize_tflite
 from converters.tflite.calibration import Calibration
@@ -116,8 +118,11 @@ class Recipe:
 
 
 def _onnx_float16(ingredients: Ingredients, plan: QuantisationPlan) -> bytes:
+    seen = ingredients.onnx_calibration.sample(plan.pictures)
     return quantize_onnx.float16(
-        ingredients.onnx, keep=plan.keep, means=_onnx_means(ingredients, plan)
+        ingredients.onnx,
+        keep=plan.keep | beyond_float16(OnnxGraph(ingredients.onnx), seen),
+        means=_onnx_means(ingredients, plan),
     )
 
 

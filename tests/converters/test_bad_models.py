@@ -91,6 +91,30 @@ def test_a_layer_that_is_dead_on_every_picture_is_dead_in_every_file(
         assert variant.parity.max_abs_error < 0.02, variant.name
 
 
+def test_numbers_that_float16_cannot_hold_stay_in_float32(
+    run_copy: Path, tmp_path: Path, replace_model
+):
+    """onnxruntime computes float16 in float32 here; the reference evaluator in float16."""
+    from converters.keras_quiet import keras
+
+    keras.utils.set_random_seed(5)
+    large, small = (keras.initializers.RandomNormal(0, size) for size in (3e5, 1e-5))
+    image = trained_model(run_copy).input
+    x = keras.layers.Rescaling(1 / 255)(image)
+    x = keras.layers.Conv2D(8, 3, activation="relu", kernel_initializer=large)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(3, activation="softmax", kernel_initializer=small)(x)
+    replace_model(run_copy, keras.Model(image, x), "softmax")
+    out = tmp_path / "x.bundle"
+    options = ConvertOptions(samples=30, calibration=30, variants=("onnx-float16",))
+    convert(run_copy, out, options).require()
+    cells = {cell.engine: cell for cell in Bundle.open(out).manifest.matrix}
+    parity = cells["onnx-reference"].parity
+    assert parity is not None
+    assert parity.nonfinite == 0
+    assert parity.max_abs_error < 0.01
+
+
 def test_a_good_model_has_no_warning(run_copy: Path, tmp_path: Path):
     assert convert(run_copy, tmp_path / "x.bundle", QUICK).warnings == ()
 

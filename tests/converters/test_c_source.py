@@ -339,14 +339,14 @@ def test_a_dense_layer_with_a_scale_for_each_output_says_which_version_it_takes(
     ("operator", "named"), [("GELU", "GELU"), ("CUSTOM", "CUSTOM MyOperator"), ("IF", "IF")]
 )
 def test_an_operator_that_tflm_lacks_is_named(operator: str, named: str):
-    with pytest.raises(ConversionError, match=f"no operator {named}, which makes 'layer2'"):
+    with pytest.raises(ConversionError, match=f"no operator {named}, of layer 'layer2'"):
         sources(tflite(("QUANTIZE", operator, "SOFTMAX")))
 
 
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        ({2: tensor("hot", (1, 4), "FLOAT32")}, "int8 variant.*'hot' of FLOAT32.*tflite-int8"),
+        ({2: tensor("hot", (1, 4), "FLOAT32")}, "tflite-int8.*'hot' of FLOAT32.*keep-as int16"),
         ({6: tensor("half", (1, 4), "FLOAT16")}, "'half' of FLOAT16"),
         ({0: tensor("image", (1, 4, 5, 3), "INT8")}, r"'image' is INT8 of shape \(1, 4, 5, 3\)"),
         ({0: tensor("image", (1, 5, 4, 3), "UINT8")}, r"takes UINT8 of shape \(1, 4, 5, 3\)"),
