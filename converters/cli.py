@@ -172,7 +172,8 @@ def _print_details(outcome: Outcome) -> None:
     if outcome.repair:
         _print_repair(outcome)
     if outcome.noise:
-        typer.echo(f"{outcome.name}, noisiest layers (signal to noise, own noise):")
+        when = " before it was mended" if outcome.repaired else ""
+        typer.echo(f"{outcome.name}, noisiest layers{when} (signal to noise, own noise):")
         for layer in outcome.noise[:_NOISIEST]:
             typer.echo(
                 f"    {_decibels(layer.sqnr_db)} {_decibels(layer.own_db)}  "
@@ -186,6 +187,7 @@ def _print_repair(outcome: Outcome) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from converters.gates import gates
     from converters.repair_words import why_not_mended
 
     first = outcome.repair[0]
@@ -210,7 +212,9 @@ def _print_repair(outcome: Outcome) -> None:
                 f"{step.latency_ms / first.latency_ms - 1:+.0%}" if first.latency_ms else "",
             ]
         divergence = step.parity.kl_divergence
-        state = "[bold green]shipped[/]" if step.chosen else "missed" if step.missed else "kept"
+        unsure = gates()[outcome.recipe.precision].judge(step.parity).unsure
+        kept = "cannot tell" if unsure else "kept"
+        state = "[bold green]shipped[/]" if step.chosen else "missed" if step.missed else kept
         table.add_row(
             step.what,
             f"{step.parity.top1_agreement:.1%}",

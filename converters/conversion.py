@@ -277,15 +277,17 @@ class _Maker:
             result = repair(bench, first, keep_as=self.options.keep_as)
         final = result.mended or first
         write_bytes(self._file(recipe), final.file)
-        return replace(self._outcome(recipe, final), repair=result.steps())
+        return replace(self._outcome(recipe, final, first), repair=result.steps())
 
-    def _outcome(self, recipe: Recipe, attempt: Attempt) -> Outcome:
+    def _noise(self, recipe: Recipe, attempt: Attempt) -> tuple[LayerNoise, ...]:
+        with status_line(f"{recipe.name}: noise of each layer"):
+            return tuple(b.record() for b in self._bench(recipe).blame(attempt.graph))
+
+    def _outcome(self, recipe: Recipe, attempt: Attempt, mended: Attempt | None = None) -> Outcome:
+        """What came of it. Which layers are at fault is asked of the file that missed its gate."""
         missed = attempt.proof.verdict.missed
         shipped = not missed or recipe.name in self.options.accept
-        noise: tuple[LayerNoise, ...] = ()
-        if recipe.plans and (missed or self.options.explain):
-            with status_line(f"{recipe.name}: noise of each layer"):
-                noise = tuple(b.record() for b in self._bench(recipe).blame(attempt.graph))
+        wanted = recipe.plans and (missed or mended or self.options.explain)
         return Outcome(
             recipe=recipe,
             proof=attempt.proof,
@@ -294,7 +296,7 @@ class _Maker:
             problems=missed,
             shipped=shipped,
             plan=attempt.plan,
-            noise=noise,
+            noise=self._noise(recipe, mended or attempt) if wanted else (),
             abstain=choose_abstain(
                 attempt.proof.probabilities,
                 self.subject.held_out.labels,

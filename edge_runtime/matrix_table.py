@@ -41,7 +41,8 @@ def print_matrix(
             console.print(Text(line, style="dim"))
     console.print(
         "largest error of a probability, and share of the same first labels; "
-        "~ farther than the first engine by more than the tolerance, ! more than twice as far"
+        "~ farther than the first engine by more than the tolerance, or more other first labels; "
+        "! more than twice as far"
     )
 
 

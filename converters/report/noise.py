@@ -37,6 +37,7 @@ class NoisyVariant:
     kind: str
     status: str
     is_open: bool
+    mended: bool
     worst: Bar
     first: tuple[Bar, ...]
     more: tuple[Bar, ...]
@@ -97,6 +98,7 @@ def noisy_variants(outcomes: Sequence[Outcome]) -> tuple[NoisyVariant, ...]:
                 kind=verdict.kind(outcome),
                 status=verdict.status(outcome),
                 is_open=outcome in opened,
+                mended=outcome.repaired is not None,
                 worst=bars[0],
                 first=bars[:FIRST_LAYERS],
                 more=bars[FIRST_LAYERS:],

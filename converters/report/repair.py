@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from converters.gates import gates
 from converters.outcome import Outcome
 from converters.repair_words import why_not_mended
 from converters.report import words
@@ -29,6 +30,7 @@ class Step:
     latency: str
     latency_change: str
     missed: tuple[str, ...]
+    unsure: tuple[str, ...]
     chosen: bool
 
 
@@ -52,7 +54,7 @@ def repairs(outcomes: Sequence[Outcome]) -> tuple[RepairedVariant, ...]:
             mended=o.repaired is not None,
             reason="" if o.repaired else why_not_mended(o.repair),
             samples=o.repair[0].parity.samples,
-            steps=tuple(_step(n, step, o.repair[0]) for n, step in enumerate(o.repair, 1)),
+            steps=tuple(_step(n, step, o) for n, step in enumerate(o.repair, 1)),
             figure=repair_figure(o.repair),
         )
         for o in outcomes
@@ -60,7 +62,8 @@ def repairs(outcomes: Sequence[Outcome]) -> tuple[RepairedVariant, ...]:
     )
 
 
-def _step(number: int, step: RepairStep, first: RepairStep) -> Step:
+def _step(number: int, step: RepairStep, outcome: Outcome) -> Step:
+    first = outcome.repair[0]
     gain = step.parity.top1_agreement - first.parity.top1_agreement
     return Step(
         number=number,
@@ -75,6 +78,7 @@ def _step(number: int, step: RepairStep, first: RepairStep) -> Step:
         latency=words.milliseconds(step.latency_ms),
         latency_change="" if step is first else _share(step.latency_ms, first.latency_ms),
         missed=step.missed,
+        unsure=gates()[outcome.recipe.precision].judge(step.parity).unsure,
         chosen=step.chosen,
     )
 

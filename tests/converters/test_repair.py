@@ -195,6 +195,7 @@ def test_a_mended_variant_is_shipped_with_its_story(skewed: Path, tmp_path: Path
     variant = bundle.variant("tflite-int8")
     assert not variant.missed
     assert [s.chosen for s in variant.repair].count(True) == 1
+    assert variant.noise  # of the file that missed: which layers it was
     assert variant.parity.top1_agreement > missed.proof.parity.top1_agreement
     assert verify(bundle).passed
 
