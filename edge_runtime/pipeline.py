@@ -213,11 +213,14 @@ class _Loop:
                 if hasattr(sink, "event"):
                     sink.event(item)
             return
-        result = self._answering[number].answer(item)
         recent = self._recent[number]
-        recent.append(result.answered_s)
-        if len(recent) > 1 and recent[-1] > recent[0]:
-            result = replace(result, fps=(len(recent) - 1) / (recent[-1] - recent[0]))
+        recent.append(item.answered_s)
+        span_s = recent[-1] - recent[0]
+        result = replace(
+            item,
+            answer=self._answering[number].answer(item),
+            fps=(len(recent) - 1) / span_s if span_s > 0 else 0.0,
+        )
         self.summary.add(result)
         before = time.perf_counter()
         for sink in self._sinks:

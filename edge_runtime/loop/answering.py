@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from edge_runtime.classifier import Prediction
 from edge_runtime.loop.results import UNKNOWN, Answer, Result
@@ -33,16 +32,14 @@ class Answering:
         self._smoother = smoother() if smoother else None
         self._last_s: float | None = None
 
-    def answer(self, result: Result) -> Result:
-        """The same result with its answer; one without a prediction stays without."""
+    def answer(self, result: Result) -> Answer | None:
+        """The answer to a frame; `None` to one without a prediction."""
         prediction, captured_s = result.prediction, result.frame.captured_s
         gap = self._last_s is not None and captured_s - self._last_s > GAP_S
         self._last_s = captured_s
         if self._smoother and (prediction is None or (gap and self._live)):
             self._smoother.reset()
-        if prediction is None:
-            return result
-        return replace(result, answer=self._answer(prediction))
+        return None if prediction is None else self._answer(prediction)
 
     def _answer(self, prediction: Prediction) -> Answer:
         probabilities, index = prediction.probabilities, prediction.index

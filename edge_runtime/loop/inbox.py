@@ -40,28 +40,31 @@ class Inbox:
         self._waiting: list[deque[Captured]] = [deque() for _ in live]
         self._open = [True] * len(live)
         self._closed = False
-        self._changed = threading.Condition()
+        # A condition for each that waits: who has nothing to do is not woken.
+        self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
+        self._wanted = [threading.Condition(self._lock) for _ in live]
         self._error: BaseException | None = None
         self._next = 0
         self._idle = 0
 
     def wait_until_wanted(self, source: int) -> bool:
         """Block until it is time to read; False when nobody wants frames any more."""
-        with self._changed:
+        with self._lock:
             while not self._closed:
                 waiting = len(self._waiting[source])
                 if (self._idle and not waiting) if self._live[source] else waiting < FILE_FRAMES:
                     return True
-                self._changed.wait()
+                self._wanted[source].wait()
             return False
 
     def put(self, captured: Captured) -> bool:
         """Offer a frame; False when nobody will take any more."""
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return False
             self._waiting[captured.source].append(captured)
-            self._changed.notify_all()
+            self._arrived.notify()
             return True
 
     def take(self, limit: int = 1) -> list[Captured]:
@@ -70,16 +73,19 @@ class Inbox:
         Raises:
             BaseException: what ended a source, after the frames before it were taken.
         """
-        with self._changed:
+        with self._lock:
             self._idle += 1
-            self._changed.notify_all()
+            for source, live in enumerate(self._live):
+                if live:
+                    self._wanted[source].notify()
             try:
                 while not any(self._waiting) and any(self._open) and not self._closed:
-                    self._changed.wait()
+                    self._arrived.wait()
             finally:
                 self._idle -= 1
             taken = [self._pop() for _ in range(min(limit, sum(map(len, self._waiting))))]
-            self._changed.notify_all()
+            for source in {captured.source for captured in taken}:
+                self._wanted[source].notify()
             if not taken and self._error is not None:
                 error, self._error = self._error, None
                 raise error
@@ -97,20 +103,24 @@ class Inbox:
 
     def finish(self, source: int, error: BaseException | None = None) -> None:
         """A source has no more frames; with an error, no other source's are taken in either."""
-        with self._changed:
+        with self._lock:
             self._open[source] = False
             if error is not None:
                 self._error = self._error or error
                 self._open = [False] * len(self._open)
                 self._closed = True
-            self._changed.notify_all()
+            self._wake_all()
 
     def close(self) -> None:
         """Nobody takes any more: what waits is let go."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._open = [False] * len(self._open)
             for waiting in self._waiting:
                 waiting.clear()
             self._error = None
-            self._changed.notify_all()
+            self._wake_all()
+
+    def _wake_all(self) -> None:
+        for condition in (self._arrived, *self._wanted):
+            condition.notify_all()

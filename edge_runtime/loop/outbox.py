@@ -39,13 +39,16 @@ class Outbox(Generic[T]):
         self._capacity = capacity
         self._closed = False
         self._complete = False
-        self._changed = threading.Condition()
+        # A condition for each that waits: who has nothing to do is not woken.
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._next = threading.Condition(self._lock)
 
     def reserve(self) -> Ticket[T] | None:
         """The next place in the order; `None` when nobody wants answers any more."""
-        with self._changed:
+        with self._lock:
             while len(self._tickets) >= self._capacity and not self._closed:
-                self._changed.wait()
+                self._room.wait()
             if self._closed:
                 return None
             ticket: Ticket[T] = Ticket()
@@ -54,35 +57,35 @@ class Outbox(Generic[T]):
 
     def fill(self, ticket: Ticket[T], items: list[T]) -> None:
         """The work is done; nothing may have come of it."""
-        with self._changed:
+        with self._lock:
             ticket.items, ticket.done = items, True
-            self._changed.notify_all()
+            self._tell()
 
     def fail(self, ticket: Ticket[T], error: BaseException) -> None:
         """The work failed: `next` raises that once everything before it was emptied."""
-        with self._changed:
+        with self._lock:
             ticket.error, ticket.done = error, True
-            self._changed.notify_all()
+            self._tell()
 
     def complete(self, error: BaseException | None = None) -> None:
         """No tickets will be asked for any more; an error is raised after all that came before."""
-        with self._changed:
+        with self._lock:
             if error is not None:
                 self._tickets.append(Ticket(error=error, done=True))
             self._complete = True
-            self._changed.notify_all()
+            self._next.notify_all()
 
     @property
     def ended(self) -> bool:
         """Whether everything was taken, and nothing more will come."""
-        with self._changed:
+        with self._lock:
             return self._complete and not self._tickets and not self._extra
 
     def push(self, item: T) -> None:
         """Something outside the order, such as an event: it comes next, and never waits."""
-        with self._changed:
+        with self._lock:
             self._extra.append(item)
-            self._changed.notify_all()
+            self._tell()
 
     def next(self, timeout_s: float) -> list[T]:
         """What comes next; empty when that takes longer, or nothing came of it.
@@ -90,36 +93,42 @@ class Outbox(Generic[T]):
         Raises:
             BaseException: what a worker failed with.
         """
-        with self._changed:
+        with self._lock:
             if not self._ready() and not self._complete:
-                self._changed.wait(timeout_s)
+                self._next.wait(timeout_s)
             if self._extra:
                 return [self._extra.popleft()]
             if not self._ready():
                 return []
             ticket = self._tickets.popleft()
-            self._changed.notify_all()
+            self._room.notify()
         if ticket.error is not None:
             raise ticket.error
         return ticket.items
 
     def close(self) -> list[T]:
         """No more tickets are given out; what is ready, in order, up to the first that is not."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             items = list(self._extra)
             self._extra.clear()
             while self._tickets and self._tickets[0].done and self._tickets[0].error is None:
                 items += self._tickets.popleft().items
-            self._changed.notify_all()
+            self._room.notify_all()
+            self._next.notify_all()
         return items
 
     def longest_work_s(self) -> float:
         """For how many seconds the longest piece of unfinished work has been worked on."""
         now = time.perf_counter()
-        with self._changed:
+        with self._lock:
             begun = [t.begun_s for t in self._tickets if t.begun_s is not None and not t.done]
         return now - min(begun, default=now)
+
+    def _tell(self) -> None:
+        """Wake the caller, unless what is done has to wait for its turn."""
+        if self._ready():
+            self._next.notify()
 
     def _ready(self) -> bool:
         return bool(self._extra or (self._tickets and self._tickets[0].done))

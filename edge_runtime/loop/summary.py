@@ -16,14 +16,15 @@ class Percentiles:
     """Percentiles of any number of values from 1 microsecond to hours, to within 2 %."""
 
     def __init__(self) -> None:
-        self._bins: Counter[int] = Counter()
+        self._bins: dict[int, int] = {}
 
     def add(self, value_ms: float) -> None:
-        self._bins[round(math.log(max(value_ms, 1e-3)) / _GROWTH)] += 1
+        number = round(math.log(max(value_ms, 1e-3)) / _GROWTH)
+        self._bins[number] = self._bins.get(number, 0) + 1
 
     def at(self, fraction: float) -> float:
         """The value below which that fraction of all lie; 0 when there are none."""
-        wanted = max(1, math.ceil(fraction * self._bins.total()))
+        wanted = max(1, math.ceil(fraction * sum(self._bins.values())))
         for number in sorted(self._bins):
             wanted -= self._bins[number]
             if wanted <= 0:
@@ -84,12 +85,20 @@ class Summary:
             return
         self.ages.add(result.age_ms)
         stages = result.stages
-        for name in ("capture", "wait", "preprocess", "infer"):
-            self.stages.setdefault(name, Percentiles()).add(getattr(stages, f"{name}_ms"))
+        self._stage("capture").add(stages.capture_ms)
+        self._stage("wait").add(stages.wait_ms)
+        self._stage("preprocess").add(stages.preprocess_ms)
+        self._stage("infer").add(stages.infer_ms)
         if result.answer.abstained:
             self.unknown += 1
         self.labels[result.answer.label if not result.answer.abstained else UNKNOWN] += 1
 
     def add_output(self, output_ms: float) -> None:
         """Count the time that one result took in the sinks."""
-        self.stages.setdefault("output", Percentiles()).add(output_ms)
+        self._stage("output").add(output_ms)
+
+    def _stage(self, name: str) -> Percentiles:
+        found = self.stages.get(name)
+        if found is None:
+            found = self.stages[name] = Percentiles()
+        return found

@@ -74,17 +74,17 @@ def test_smoothing_begins_anew_after_a_frame_that_is_no_news_and_after_a_gap():
     answering = Answering(LABELS, smoother=lambda: MovingAverage(10), live=True)
     for _ in range(5):
         answering.answer(result(row(1, 0, 0)))
-    assert answering.answer(result(row(0, 1, 0))).answer.label == "cat"
-    assert answering.answer(result(None)).answer is None
-    assert answering.answer(result(row(0, 1, 0))).answer.label == "dog"
+    assert answering.answer(result(row(0, 1, 0))).label == "cat"
+    assert answering.answer(result(None)) is None
+    assert answering.answer(result(row(0, 1, 0))).label == "dog"
     after = answering.answer(result(row(0, 0, 1), captured_s=GAP_S + 1))
-    assert after.answer.label == "hen"
+    assert after.label == "hen"
 
 
 def test_the_score_is_held_against_the_smoothed_probability():
     answering = Answering(LABELS, min_score=0.7, smoother=lambda: MovingAverage(2))
-    assert answering.answer(result(row(0.9, 0.1, 0))).answer.label == "cat"
-    mixed = answering.answer(result(row(0.2, 0.8, 0))).answer
+    assert answering.answer(result(row(0.9, 0.1, 0))).label == "cat"
+    mixed = answering.answer(result(row(0.2, 0.8, 0)))
     assert (mixed.label, mixed.index) == (UNKNOWN, None)
     assert mixed.score == pytest.approx(0.55)
 
