@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from edge_runtime.files import (
     staged_folder,
     storage_errors,
 )
+from edge_runtime.leftovers import claimed, remove_abandoned
 from edge_runtime.machine import machine_facts
 from edge_runtime.manifest import (
     MANIFEST_HASH_NAME,
@@ -91,8 +93,12 @@ def staged_bundle(out: Path, *, overwrite: bool) -> Iterator[Path]:
         stack.enter_context(storage_errors(out))
         parent = out.absolute().parent
         parent.mkdir(parents=True, exist_ok=True)
-        name = stack.enter_context(tempfile.TemporaryDirectory(prefix=".edgeproof-", dir=parent))
-        yield Path(name)
+        remove_abandoned(parent, f".{glob.escape(out.name)}.*.part")
+        name = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".part", dir=parent)
+        )
+        with claimed(Path(name)):
+            yield Path(name)
         with staged_file(out) as part:
             pack_bundle(Path(name), part)
 

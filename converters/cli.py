@@ -193,15 +193,15 @@ def _print_repair(outcome: Outcome) -> None:
     first = outcome.repair[0]
     story = "how it was mended" if outcome.repaired else "what was tried"
     table = Table(
-        title=f"{outcome.name}, {story} (changes are against the first attempt)",
+        title=f"{outcome.name}, {story} (changes: against the first; drop: of accuracy, in points)",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    table.add_column("attempt", overflow="fold", min_width=24)
-    for column in ("same", "gain", "KL", "MB", "cost", "ms", "cost"):
+    table.add_column("attempt", overflow="fold", min_width=12)
+    for column in ("same", "gain", "drop", "KL", "MB", "cost", "ms", "cost"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("gate", no_wrap=True)
+    table.add_column("gate", min_width=8)
     for step in outcome.repair:
         changes = ["", "", ""]
         if step is not first:
@@ -211,7 +211,7 @@ def _print_repair(outcome: Outcome) -> None:
                 f"{step.bytes / first.bytes - 1:+.0%}",
                 f"{step.latency_ms / first.latency_ms - 1:+.0%}" if first.latency_ms else "",
             ]
-        divergence = step.parity.kl_divergence
+        divergence, drop = step.parity.kl_divergence, step.parity.accuracy_drop
         unsure = gates()[outcome.recipe.precision].judge(step.parity).unsure
         kept = "cannot tell" if unsure else "kept"
         state = "[bold green]shipped[/]" if step.chosen else "missed" if step.missed else kept
@@ -219,8 +219,9 @@ def _print_repair(outcome: Outcome) -> None:
             step.what,
             f"{step.parity.top1_agreement:.1%}",
             changes[0],
+            "" if drop is None else f"{100 * drop:.1f}",
             "NaN" if divergence is None else f"{divergence:.1e}",
-            f"{step.bytes / 1e6:.2f}",
+            _megabytes(step.bytes),
             changes[1],
             f"{step.latency_ms:.2f}",
             changes[2],
@@ -250,6 +251,10 @@ def _print_abstain(conversion: Conversion) -> None:
             )
 
 
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.2f}" if count >= 1e5 else f"{count / 1e6:.2g}"
+
+
 def _decibels(value: float | None) -> str:
     return "  none  " if value is None else f"{value:5.1f} dB"
 
@@ -277,7 +282,7 @@ def _row(outcome: Outcome) -> list[str]:
     parity = outcome.proof.parity
     return [
         outcome.name,
-        f"{outcome.bytes / 1e6:.2f}",
+        _megabytes(outcome.bytes),
         "-" if parity.accuracy is None else f"{parity.accuracy:.1%}",
         f"{parity.top1_agreement:.1%}",
         "NaN" if parity.max_abs_error is None else f"{parity.max_abs_error:.2g}",

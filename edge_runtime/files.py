@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import os
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_runtime.errors import StorageError
+from edge_runtime.leftovers import claimed, remove_abandoned
 
 _CHUNK_BYTES = 1 << 20
 
@@ -84,6 +86,8 @@ def write_text(final: Path, text: str) -> None:
 def staged_folder(final: Path, *, replace: bool = False) -> Iterator[Path]:
     """Give an empty folder beside `final` to fill; rename it when the body succeeds.
 
+    What a killed process left of the same name is removed first.
+
     Args:
         replace: whether a folder already at `final` may give way. It does so only after the new
             one is complete.
@@ -95,9 +99,11 @@ def staged_folder(final: Path, *, replace: bool = False) -> Iterator[Path]:
         if final.exists() and not replace:
             raise StorageError(f"{final}: exists already; choose another name or --overwrite.")
         final.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(final.parent, f".{glob.escape(final.name)}.*.part")
         part = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent))
         try:
-            yield part
+            with claimed(part):
+                yield part
             part.chmod(0o777 & ~_umask())
             if final.exists():
                 _swap(part, final)
