@@ -48,6 +48,8 @@ class Blame:
 def blame_tflite(reference: bytes, variant: bytes, pictures: np.ndarray) -> list[Blame]:
     """Compare every layer of two TFLite files that were made from one graph, the noisiest first.
 
+    Layers that answer 0 on all pictures are left out.
+
     Args:
         reference: the float32 file.
         pictures: uint8, (samples, H, W, 3).
@@ -106,7 +108,8 @@ def _rank(
             difference = made[name].astype(np.float64).ravel() - true
             signal[name] = signal.get(name, 0.0) + float(true @ true)
             error[name] = error.get(name, 0.0) + float(difference @ difference)
-    noise = {name: error[name] / max(signal[name], 1e-30) for name in signal}
+    # A layer that answers 0 on all pictures has no signal that noise could be compared with.
+    noise = {name: error[name] / signal[name] for name in signal if signal[name] > 0}
     found = []
     for position, layer in enumerate(layers):
         if layer.output in noise:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -150,6 +151,10 @@ def print_conversion(conversion: Conversion) -> None:
         table.add_row(*_row(outcome))
     console = Console()
     console.print(table)
+    for names, problem in _same_text(
+        (o.name, problem) for o in conversion.outcomes if not o.proof for problem in o.problems
+    ):
+        typer.echo(f"{names}: not made: {problem}")
     for outcome in conversion.outcomes:
         _print_details(outcome)
     _print_abstain(conversion)
@@ -163,10 +168,18 @@ def print_conversion(conversion: Conversion) -> None:
         typer.echo(f"next:   edgeproof run {quoted} --source 0     (a camera; or a file or folder)")
 
 
+def _same_text(said: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """What is said of several variants alike, once: their names, and the text."""
+    names: dict[str, list[str]] = {}
+    for name, text in said:
+        names.setdefault(text, []).append(name)
+    return ((", ".join(alike), text) for text, alike in names.items())
+
+
 def _print_details(outcome: Outcome) -> None:
     """What is said of one variant below the table: problems, doubts, repair, noise."""
-    for problem in outcome.problems:
-        typer.echo(f"{outcome.name}: {'missed' if outcome.proof else 'not made'}: {problem}")
+    for problem in outcome.problems if outcome.proof else ():
+        typer.echo(f"{outcome.name}: missed: {problem}")
     for doubt in outcome.unsure:
         typer.echo(f"{outcome.name}: cannot tell: {doubt}")
     if outcome.repair:
@@ -236,14 +249,15 @@ def _print_repair(outcome: Outcome) -> None:
 
 def _print_abstain(conversion: Conversion) -> None:
     """When each variant answers `unknown`; nothing of those that answer always."""
+    always = [o.name for o in conversion.outcomes if o.proof and o.abstain is None]
+    if always:
+        typer.echo(
+            f"{', '.join(always)}: even the surest answers are wrong too often to choose a score "
+            "below which to say unknown; always answers"
+        )
     for outcome in conversion.outcomes:
         chosen = outcome.abstain
-        if outcome.proof and chosen is None:
-            typer.echo(
-                f"{outcome.name}: even its surest answers are wrong too often to choose a score "
-                "below which to say unknown; it always answers"
-            )
-        elif chosen and chosen.min_score:
+        if chosen and chosen.min_score:
             typer.echo(
                 f"{outcome.name}: unknown below {chosen.min_score:.3f}: answers "
                 f"{chosen.coverage:.1%} of the pictures, {chosen.precision:.1%} of them right "

@@ -26,6 +26,9 @@ from edge_runtime.head import Head
 from edge_runtime.manifest import Format, Precision
 from edge_runtime.preprocess import Preprocess
 
+# More would make a list, not a sentence.
+_TOLD_LABELS = 10
+
 
 @dataclass(frozen=True, eq=False)
 class Ingredients:
@@ -46,6 +49,14 @@ class Ingredients:
     labels: tuple[str, ...]
     preprocess: Preprocess
     pixels: np.ndarray
+
+    @property
+    def description(self) -> str:
+        """What the model does, in a sentence, for whoever finds the file alone."""
+        if len(self.labels) > _TOLD_LABELS:
+            return f"Tells of a picture which of {len(self.labels)} classes it shows."
+        *most, last = self.labels
+        return f"Tells of a picture whether it shows {', '.join(most)} or {last}."
 
     @cached_property
     def tflite(self) -> bytes:
@@ -107,6 +118,7 @@ class Recipe:
                 name=ingredients.name,
                 labels=ingredients.labels,
                 preprocess=ingredients.preprocess,
+                description=ingredients.description,
             )
         return with_onnx_metadata(
             graph,
@@ -114,6 +126,7 @@ class Recipe:
             labels=ingredients.labels,
             preprocess=ingredients.preprocess,
             precision=self.precision,
+            description=ingredients.description,
         )
 
 

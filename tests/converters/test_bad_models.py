@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from converters import ConversionError, ConvertOptions, RunError, convert
+from converters.cli import print_conversion
 from converters.float_graphs import tflite_from_keras
 from edge_runtime.bundle import Bundle
 from edge_runtime.classifier import Classifier
@@ -212,6 +213,22 @@ def test_an_operator_that_tflite_lacks_is_named_with_its_layer():
     assert "replace" in text
     assert "\n" not in text
     assert len(text) < 400
+
+
+def test_what_no_variant_can_do_is_said_once(run_copy: Path, tmp_path, replace_model, capsys):
+    from converters.keras_quiet import keras
+
+    model = trained_model(run_copy)
+    last = model.layers[-1]
+    head = keras.layers.Dense(last.units, "softmax", name="probabilities")
+    output = head(keras.ops.erfinv(last.input * 0.1))
+    replace_model(run_copy, keras.Model(model.inputs, output))
+    options = ConvertOptions(samples=30, variants=("tflite-float32", "tflite-int8", "onnx-float32"))
+    print_conversion(convert(run_copy, tmp_path / "x.bundle", options))
+    said = capsys.readouterr().out
+    assert said.count("Erfinv") == 1
+    assert "tflite-float32, tflite-int8, onnx-float32: not made: " in said
+    assert not (tmp_path / "x.bundle").exists()
 
 
 def test_an_operator_that_int8_lacks_is_named_with_its_layer(run_copy, tmp_path, replace_model):

@@ -198,6 +198,20 @@ def test_blame_names_the_layer_that_was_spoilt(calibration: Calibration, subject
     assert all(b.record().sqnr_db is None for b in before)
 
 
+def test_a_layer_that_answers_nothing_has_no_ratio_to_rank(calibration: Calibration, subject):
+    graph = TfliteGraph(calibration.tflite)
+    dead = [n for n in graph.nodes() if n.code == "CONV_2D"][1]
+    for index in dead.inputs[1:3]:
+        constant = graph.constant(index)
+        assert constant is not None
+        graph.set_constant(index, np.zeros_like(constant))
+    pictures = subject.held_out.inputs[:4]
+    ranked = blame_tflite(graph.to_bytes(), calibration.tflite, pictures)
+    assert ranked
+    assert graph.name(dead.outputs[0]) not in {b.key for b in ranked}
+    assert all((b.record().sqnr_db or 0) > -200 for b in ranked)
+
+
 def test_blame_of_int8_covers_every_weighted_layer(calibration: Calibration, subject):
     made = quantize_tflite.int8(calibration)
     ranked = blame_tflite(calibration.tflite, made, subject.held_out.inputs[:8])

@@ -149,6 +149,12 @@ def test_the_onnx_file_is_valid_with_a_free_batch(ingredients):
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
 
+@pytest.mark.parametrize("format_", ["tflite", "onnx"])
+def test_a_file_alone_says_what_it_is_for(ingredients, format_: str):
+    [recipe] = choose([f"{format_}-float32"]).recipes
+    assert b"whether it shows blue, green or red." in recipe.file(ingredients[3])
+
+
 def scaled(*scaling: Any, first: Any = None) -> Any:
     """A small model behind some scaling of pixels."""
     from converters.keras_quiet import keras
