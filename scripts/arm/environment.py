@@ -206,15 +206,20 @@ def _sources() -> list[Path]:
 
 def install_wheels(environment: Environment, target: Path, arguments: Sequence[str]) -> None:
     """Install into a folder what uv resolves for the emulated machine, markers and all."""
-    uv = shutil.which("uv")
-    if not uv:
-        raise Impossible("needs uv to resolve packages for another machine: pip install uv.")
-    command = [uv, "pip", "install", "--quiet", "--target", target]
+    command = [_uv(), "pip", "install", "--quiet", "--target", target]
     command += ["--python-version", environment.python]
     if environment.machine == "aarch64":
         platform = f"aarch64-manylinux_2_{GLIBC[environment.suite]}"
         command += ["--python-platform", platform]
     run([*command, *arguments], env={**os.environ, "VIRTUAL_ENV": ""})
+
+
+def _uv() -> str:
+    """The uv of this environment, which the extra dev brings."""
+    beside = shutil.which("uv", path=str(Path(sys.executable).parent))
+    if not beside:
+        raise Impossible("needs uv to resolve packages for another machine: pip install uv.")
+    return beside
 
 
 def _pip(environment: Environment, target: Path, packages: list[str]) -> None:
@@ -226,9 +231,7 @@ def _pip(environment: Environment, target: Path, packages: list[str]) -> None:
     options += ["--python-version", python, "--implementation", "cp", "--only-binary=:all:"]
     for abi in (f"cp{python.replace('.', '')}", "abi3", "none"):
         options += ["--abi", abi]
-    uv = shutil.which("uv")
-    pip = [uv, "tool", "run", "--quiet", "pip"] if uv else [sys.executable, "-m", "pip"]
-    run([*pip, "install", "--quiet", "--no-compile", "--target", target, *options, *packages])
+    run([_uv(), "tool", "run", "--quiet", "pip", "install", "--quiet", "--no-compile", "--target", target, *options, *packages])
 
 
 def _key(*parts: str) -> str:

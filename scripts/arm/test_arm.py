@@ -70,7 +70,7 @@ def main() -> int:
     work: Path = options.work.resolve()
     work.mkdir(exist_ok=True)
     try:
-        material = _material(work, options.data)
+        material = _material(work, options.data.resolve())
         failures: list[str] = []
         for environment in chosen:
             python = build(environment, work)
