@@ -40,7 +40,7 @@ from edge_runtime.manifest import (
     Manifest,
     Variant,
 )
-from edge_runtime.matrix import Matrix, ModelFile, measured_tolerance, parity_matrix
+from edge_runtime.matrix import HEADROOM, Matrix, ModelFile, measured_tolerance, parity_matrix
 from edge_runtime.progress import status_line
 
 _PACKAGES = (
@@ -196,7 +196,9 @@ def _variant(folder: Path, outcome: Outcome, matrix: Matrix) -> Variant:
     floor = gate.tolerance
     tolerance = measured_tolerance(matrix, outcome.name, floor)
     if recipe.format == "onnx" and gate.half_arithmetic is not None:
-        tolerance = max(tolerance, gate.half_arithmetic)
+        # Sums in half precision round as coarsely as the weights were rounded.
+        own_error = outcome.proof.parity.max_abs_error or 0.0
+        tolerance = min(1.0, max(tolerance, gate.half_arithmetic, HEADROOM * own_error))
     return Variant(
         format=recipe.format,
         precision=recipe.precision,

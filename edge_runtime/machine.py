@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import devices
 
 
@@ -22,3 +25,12 @@ def machine_facts() -> dict[str, str | None]:
         "os": device.os_name,
         "python": device.python_version,
     }
+
+
+def is_this_processor(facts: Mapping[str, Any]) -> bool:
+    """Whether `machine_facts` of some machine tell of a processor like this machine's.
+
+    One that names no processor is like no other.
+    """
+    here = machine_facts()
+    return bool(here["cpu"]) and all(facts.get(k) == here[k] for k in ("architecture", "cpu"))

@@ -304,11 +304,20 @@ class TfliteGraph:
         operator.opcodeIndex = self._operator_code(_OP.QUANTIZE)
         operator.inputs, operator.outputs = [old], [new]
         graph.operators.append(operator)
-        graph.outputs = [new]
+        self._set_output(new)
+
+    def end_at(self, tensor: int) -> None:
+        """Let an inner tensor be the output, without the operators behind it."""
+        self._set_output(tensor)
+        self._drop_dead_operators()
+
+    def _set_output(self, tensor: int) -> None:
+        old = self._graph.outputs[0]
+        self._graph.outputs = [tensor]
         for signature in self._model.signatureDefs or []:
             for entry in signature.outputs:
                 if entry.tensorIndex == old:
-                    entry.tensorIndex = new
+                    entry.tensorIndex = tensor
 
     def _set_input(self, tensor: int) -> None:
         old = self._graph.inputs[0]

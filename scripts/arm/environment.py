@@ -231,7 +231,22 @@ def _pip(environment: Environment, target: Path, packages: list[str]) -> None:
     options += ["--python-version", python, "--implementation", "cp", "--only-binary=:all:"]
     for abi in (f"cp{python.replace('.', '')}", "abi3", "none"):
         options += ["--abi", abi]
-    run([_uv(), "tool", "run", "--quiet", "pip", "install", "--quiet", "--no-compile", "--target", target, *options, *packages])
+    run(
+        [
+            _uv(),
+            "tool",
+            "run",
+            "--quiet",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-compile",
+            "--target",
+            target,
+            *options,
+            *packages,
+        ]
+    )
 
 
 def _key(*parts: str) -> str:

@@ -28,6 +28,7 @@ from typing import Any
 from compare import compare
 from debian import Impossible
 from environment import REPOSITORY, Environment, build, environments, install_wheels
+from guest import Guest
 from table import write_table
 
 from converters.variants import RECIPES
@@ -42,7 +43,6 @@ TRAINING = (
 PHOTOGRAPHS = 6
 # What misses its gate is compared as well: other processors must miss it alike.
 ACCEPT = tuple(word for recipe in RECIPES for word in ("--accept", recipe.name))
-LIMIT_S = 3600
 
 # What a device runs and what needs nothing of the workstation; fast enough for an emulator.
 TESTS = (
@@ -159,35 +159,6 @@ def _edgeproof(*arguments: str | Path) -> None:
     done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False, cwd=REPOSITORY)
     if done.returncode != 0:
         raise SystemExit(f"edgeproof {arguments[0]} failed; its message is above.")
-
-
-@dataclass(frozen=True)
-class Guest:
-    """One emulated processor of an environment."""
-
-    environment: Environment
-    cpu: str
-    python: Path
-    work: Path
-
-    @property
-    def name(self) -> str:
-        return f"{self.environment.name}-{self.cpu}"
-
-    def run(self, *arguments: str | Path, cwd: Path | None = None) -> tuple[int, str]:
-        """Exit code and all that it says, errors last."""
-        outside = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-        kept = {name: value for name, value in os.environ.items() if name not in outside}
-        done = subprocess.run(
-            [str(self.python), *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-            cwd=cwd or self.python.parent,
-            env={**kept, "ARM_CPU": self.cpu},
-        )
-        return done.returncode, done.stdout + done.stderr
 
 
 def _try(guest: Guest, part: str, material: Material) -> list[str]:

@@ -12,6 +12,7 @@ from edge_runtime.engines import load_engine
 from edge_runtime.errors import BundleError
 from edge_runtime.files import sha256_file
 from edge_runtime.golden import GoldenTensors
+from edge_runtime.machine import machine_facts
 from edge_runtime.manifest import MatrixCell
 from edge_runtime.verification import Check, verify
 
@@ -207,6 +208,45 @@ def test_float16_onnx_may_differ_more_where_the_processor_computes_in_half_preci
     raw = load_engine(engine, twin_bundle / "models" / "float32.onnx").infer(recorded.inputs)
     bundle = rewrite(
         twin_bundle,
+        reseal,
+        raw={name: raw},
+        probabilities={name: raw},
+        engine_raw={(name, engine): raw + np.array([0.01, 0, -0.01], np.float32)},
+    )
+    (check,) = [c for c in verify(bundle).checks if c.subject.startswith(name)]
+    assert check.status == status
+
+
+@pytest.mark.parametrize(
+    ("precision", "made_on", "status"),
+    [
+        ("dynamic", {"cpu": "another", "architecture": "aarch64"}, "same"),
+        ("dynamic", {}, "differs"),
+        ("int8", {"cpu": "another", "architecture": "aarch64"}, "differs"),
+    ],
+)
+def test_what_is_rounded_out_of_floats_may_differ_more_on_another_processor(
+    colour_bundle: Path, reseal, precision: str, made_on: dict[str, str], status: str
+):
+    name, engine = f"tflite-{precision}", "litert"
+    file = colour_bundle / "models" / "float32.tflite"
+    manifest = Bundle.open(colour_bundle).manifest
+    variant = manifest.variants[0].model_copy(
+        update={"precision": precision, "tolerance": TOLERANCE, "floor": FLOOR, "engine": engine}
+    )
+    version = load_engine(engine, file).version
+    cell = MatrixCell(variant=name, engine=engine, version=version, parity=variant.parity)
+    update = {
+        "schema_version": 2,
+        "variants": (variant,),
+        "matrix": (cell,),
+        "provenance": {"machine": machine_facts() | made_on},
+    }
+    reseal(colour_bundle, manifest.model_copy(update=update))
+    recorded = GoldenTensors.read(colour_bundle / "golden" / "tensors.npz", variants=())
+    raw = load_engine(engine, file).infer(recorded.inputs)
+    bundle = rewrite(
+        colour_bundle,
         reseal,
         raw={name: raw},
         probabilities={name: raw},

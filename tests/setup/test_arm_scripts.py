@@ -142,3 +142,34 @@ def test_a_processor_that_an_environment_lacks_is_refused():
         cwd=REPOSITORY,
     )
     assert done.returncode == 1 and "armv7 has no cortex-a76; it has cortex-a7" in done.stderr
+
+
+@pytest.mark.parametrize("format_", ["tflite", "onnx"])
+def test_a_file_cut_behind_each_operator_gives_every_inner_tensor(tmp_path: Path, format_: str):
+    from cuts import onnx_cuts, tflite_cuts
+    from run_cuts import on_litert, on_onnx, operators_run
+
+    from converters.float_graphs import onnx_from_tflite, tflite_from_keras
+    from converters.keras_quiet import keras
+
+    keras.utils.set_random_seed(3)
+    x = image = keras.Input((8, 8, 3), dtype="uint8", name="image")
+    x = keras.layers.Conv2D(4, 3, activation="relu", name="first")(keras.layers.Rescaling(0.1)(x))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, keras.layers.Dense(3, "softmax")(x))
+    whole = tflite_from_keras(model)
+    if format_ == "onnx":
+        whole = onnx_from_tflite(whole)
+    picture = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), np.uint8)
+    answers = {}
+    for cut in (tflite_cuts if format_ == "tflite" else onnx_cuts)(whole):
+        file = tmp_path / f"cut.{format_}"
+        file.write_bytes(cut.file)
+        answers[cut.operator] = (on_litert if format_ == "tflite" else on_onnx)(file, picture)
+    convolution = "CONV_2D" if format_ == "tflite" else "Conv"
+    assert sorted(answers[convolution].shape) == [1, 4, 6, 6]
+    last = answers["SOFTMAX" if format_ == "tflite" else "Softmax"]
+    assert np.allclose(last, model(picture), atol=1e-5)
+    if format_ == "onnx":
+        file.write_bytes(whole)
+        assert operators_run(file, picture)["Softmax(float)"] == 1
