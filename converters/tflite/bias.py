@@ -39,7 +39,7 @@ def correct_biases(float_tflite: bytes, quantised: bytes, means: Mapping[str, np
         mean = means.get(reference.name(original.inputs[0]))
         if exact is not None and stored is not None and mean is not None:
             shift = _shift(exact.astype(np.float64) - stored, mean, node.code)
-            _add_to_bias(graph, node.inputs[2], shift)
+            _add_to_bias(graph, graph.own_input(node, 2), shift)
     return graph.to_bytes()
 
 

@@ -5,6 +5,7 @@ Source of the format: TensorFlow's `schema.fbs`, as generated into ai-edge-liter
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,7 +123,12 @@ class TfliteGraph:
         return _TYPE_NAMES[self._graph.tensors[tensor].type]
 
     def constant(self, tensor: int) -> np.ndarray | None:
-        """The numbers that a constant tensor holds, as stored; `None` when it is computed."""
+        """The numbers that a constant tensor holds, as stored; `None` when it is computed.
+
+        Of an input that is left out, `None` as well.
+        """
+        if tensor == _NO_TENSOR:
+            return None
         dtype = _NUMPY.get(self.dtype(tensor))
         data = self._model.buffers[self._graph.tensors[tensor].buffer].data
         if data is None or dtype is None:
@@ -131,6 +137,8 @@ class TfliteGraph:
 
     def scales(self, tensor: int) -> np.ndarray | None:
         """Real value of one step, shaped to multiply the tensor; `None` when not quantised."""
+        if tensor == _NO_TENSOR:
+            return None
         quantisation = self._graph.tensors[tensor].quantization
         if quantisation is None or quantisation.scale is None or not len(quantisation.scale):
             return None
@@ -155,6 +163,18 @@ class TfliteGraph:
         buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
         self._model.buffers.append(buffer)
         self._graph.tensors[tensor].buffer = len(self._model.buffers) - 1
+
+    def own_input(self, node: Node, position: int) -> int:
+        """The tensor that a node reads there; a copy of it where other nodes read it as well."""
+        tensor, operators = node.inputs[position], self._graph.operators
+        if tensor == _NO_TENSOR or sum(tensor in o.inputs for o in operators) < 2:
+            return tensor
+        reader = next(o for o in operators if o.outputs[0] == node.outputs[0])
+        self._graph.tensors.append(deepcopy(self._graph.tensors[tensor]))
+        inputs = list(reader.inputs)
+        inputs[position] = len(self._graph.tensors) - 1
+        reader.inputs = inputs
+        return inputs[position]
 
     def tensor_dtypes(self) -> dict[str, str]:
         """Every tensor's type by its name, such as `INT8`."""

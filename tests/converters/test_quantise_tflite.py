@@ -115,6 +115,49 @@ def test_bias_correction_takes_back_a_shift():
         assert np.abs(channel_means(mended)[code] - true).max() < before / 20
 
 
+def test_bias_correction_of_one_layer_leaves_another_that_shares_its_bias(tmp_path: Path):
+    """Layers without a bias of their own share one constant of zeros."""
+    from converters.float_graphs import tflite_from_keras
+    from converters.keras_quiet import keras
+
+    keras.utils.set_random_seed(1)
+    x = image = keras.Input((12, 12, 3), dtype="uint8", name="image")
+    x = keras.layers.Rescaling(1 / 255)(x)
+    x = keras.layers.Conv2D(6, 3, use_bias=False)(x)
+    x = keras.layers.Conv2D(6, 1, use_bias=False, activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    exact = tflite_from_keras(keras.Model(image, keras.layers.Dense(3, "softmax")(x)))
+    graph = TfliteGraph(exact)
+    first, second = (n for n in graph.nodes() if n.code == "CONV_2D")
+    assert first.inputs[2] == second.inputs[2]
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 12, 12, 3), dtype=np.uint8)
+    weights = graph.constant(first.inputs[1])
+    assert weights is not None
+    graph.set_constant(first.inputs[1], weights + np.float32(2e-4))
+    moved = graph.to_bytes()
+    mended = correct_biases(exact, moved, Calibration(exact, pixels).sample().means)
+    off, left = (
+        np.abs(answers(data, pixels, tmp_path) - answers(exact, pixels, tmp_path)).max()
+        for data in (moved, mended)
+    )
+    assert left < off / 5
+
+
+def test_an_input_that_is_left_out_holds_nothing():
+    """As the bias of a dense layer without one; index -1 would be the last tensor."""
+    from converters.float_graphs import tflite_from_keras
+    from converters.keras_quiet import keras
+
+    image = keras.Input((4, 4, 3), dtype="uint8", name="image")
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(image))
+    x = keras.layers.Dense(3, "softmax", use_bias=False)(x)
+    graph = TfliteGraph(tflite_from_keras(keras.Model(image, x)))
+    left_out = next(n for n in graph.nodes() if n.code == "FULLY_CONNECTED").inputs[2]
+    assert left_out == -1
+    assert graph.constant(left_out) is None
+    assert graph.scales(left_out) is None
+
+
 def test_bias_correction_of_the_same_graph_changes_nothing(calibration: Calibration):
     again = correct_biases(calibration.tflite, calibration.tflite, calibration.sample().means)
     one, two = TfliteGraph(calibration.tflite), TfliteGraph(again)
