@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 TEXT_CHARS = 200  # a model or CPU name longer than this is garbage; keep tables readable
@@ -10,15 +12,19 @@ TEXT_CHARS = 200  # a model or CPU name longer than this is garbage; keep tables
 def read_bytes(path: Path, limit_bytes: int = 4096) -> bytes:
     """First `limit_bytes` of a regular file; empty when it cannot be read.
 
-    Pipes, sockets and device nodes are not opened: reading one could wait for ever.
+    Pipes and device nodes are not read: that could wait for ever.
     """
     try:
-        if not path.is_file():
-            return b""
-        with path.open("rb") as file:
-            return file.read(limit_bytes)
+        with open(path, "rb", opener=_without_waiting) as file:  # takes an opener
+            is_regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            return file.read(limit_bytes) if is_regular else b""
     except (OSError, ValueError):
         return b""
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    # A pipe that nobody writes to would hold up its opening already.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def clean(raw: bytes | str) -> str | None:

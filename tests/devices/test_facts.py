@@ -228,11 +228,11 @@ def test_locked_files_are_passed_over(board):
 
 
 def test_a_read_that_fails_half_way_is_passed_over(board, monkeypatch):
-    def fail(self, *args, **kwargs):
+    def fail(*args, **kwargs):
         raise OSError(5, "Input/output error")
 
     root = board("Raspberry Pi 5 Model B Rev 1.0", "raspberrypi,5-model-b")
-    monkeypatch.setattr(Path, "open", fail)
+    monkeypatch.setattr("devices._reading._without_waiting", fail)
     assert detect(root) == Device(python_version=platform.python_version())
 
 
