@@ -156,7 +156,7 @@ def _load(
     threads = classifier.engine.threads
     if workers is None:
         many = not any(s.live or s.frame_count == 1 for s in sources)
-        on_cpu = not classifier.engine.accelerator  # of which there is one
+        on_cpu = not classifier.engine.is_accelerated  # an accelerator there is one of
         workers = min(threads, _MOST_WORKERS) if many and on_cpu and options.batch == 1 else 1
     if workers > 1:
         whole = classifier.engine

@@ -50,6 +50,20 @@ def test_run_on_a_video_writes_all_it_was_asked_for(
     assert sorted(p.name for p in video.parent.iterdir()) == ["annotated.mp4", "answers.jsonl"]
 
 
+@pytest.mark.parametrize(("source", "workers"), [("{}", 2), ("replay:{}", 1)])
+def test_a_file_is_answered_by_an_engine_for_each_thread_and_a_camera_by_one(
+    colour_bundle: Path, colour_video: Path, source: str, workers: int
+):
+    """Whether XNNPACK helps the CPU or not: it is no accelerator that there is one of."""
+    done = edgeproof(
+        *("run", colour_bundle, "--source", source.format(colour_video), "--threads", "2"),
+        *("--max-frames", "5"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert ("2 side by side" in done.stdout) is (workers == 2)
+    assert f"{2 // workers} thread" in done.stdout
+
+
 def test_two_sources_with_all_that_can_be_asked_of_the_loop(
     colour_bundle: Path, colour_video: Path, tmp_path: Path
 ):
