@@ -208,6 +208,11 @@ class Variant(_Record):
         return f"{self.format}-{self.precision}"
 
     @property
+    def proven_unsure(self) -> bool:
+        """Whether no score was high enough to rely on; false where nobody looked (schema 1)."""
+        return self.floor is not None and self.abstain is None
+
+    @property
     def min_score(self) -> float:
         """Below it the answer is `unknown`; 0 where every answer is given."""
         return self.abstain.min_score if self.abstain else 0.0

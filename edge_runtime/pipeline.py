@@ -12,7 +12,7 @@ from edge_runtime.classifier import Classifier
 from edge_runtime.errors import EdgeproofError, OptionError
 from edge_runtime.loop.answering import Answering
 from edge_runtime.loop.capture import Capture
-from edge_runtime.loop.inbox import Inbox
+from edge_runtime.loop.inbox import FILE_FRAMES, Inbox
 from edge_runtime.loop.outbox import Outbox
 from edge_runtime.loop.region import Region
 from edge_runtime.loop.results import UNKNOWN, Answer, Result, Sink, Stages
@@ -66,8 +66,9 @@ class LoopOptions:
 
     def __post_init__(self) -> None:
         for name in ("workers", "batch", "stride"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} must be at least 1; got {getattr(self, name)}.")
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise OptionError(f"{name} must be a whole number, at least 1; got {value!r}.")
         if self.min_score is not None and not 0 <= self.min_score <= 1:
             raise OptionError(f"min_score lies between 0 and 1; got {self.min_score}.")
 
@@ -141,7 +142,8 @@ class _Loop:
         self.summary = summary
         self._sources, self._sinks = sources, sinks
         self._heartbeat, self._max_frames = heartbeat, max_frames
-        self._inbox = Inbox([s.live for s in sources])
+        # A whole batch must be able to wait.
+        self._inbox = Inbox([s.live for s in sources], max(FILE_FRAMES, options.batch))
         # One being written, and one for each worker that is finished or being worked on.
         self._outbox: Outbox[Delivery] = Outbox(options.workers + 2)
         self._captures = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,7 @@ class RepeatedFrames:
     fps: float | None = None
     name: str = "bench"
     granted: str = ""
+    files: Sequence[Path] = ()
     dropped: int = 0
 
     def __init__(self, pictures: list[np.ndarray]) -> None:

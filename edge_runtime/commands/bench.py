@@ -97,13 +97,15 @@ def bench_command(
     from edge_runtime.bench.record import BenchRecord
     from edge_runtime.bench.table import print_legend, print_measured, print_sustained
     from edge_runtime.bundle import Bundle
-    from edge_runtime.errors import EngineError
+    from edge_runtime.errors import EngineError, OptionError
     from edge_runtime.files import write_text
     from edge_runtime.machine import machine_facts
     from edge_runtime.picks import forget_pick, manifest_hash
 
     opened = Bundle.open(bundle)
     if forget:
+        if pick:
+            raise OptionError("--pick and --forget contradict each other; give one.")
         had = forget_pick(opened)
         typer.echo(f"{opened.path}: {'its pick is forgotten' if had else 'has no pick'}")
         return
@@ -300,13 +302,14 @@ def _check_source(source: Path | None, size_wh: tuple[int, int] | None) -> None:
     """Find out now that frames can be read. Raises SourceError."""
     from edge_runtime.errors import SourceError
     from edge_runtime.sources import open_source
+    from edge_runtime.sources.address import shown_path
 
     if source is None:
         return
     if size_wh:
         raise SourceError("--frame-size scales the golden frames: give it or --source, not both.")
     if not source.exists():
-        raise SourceError(f"--source {source}: no such file or folder.")
+        raise SourceError(f"--source {shown_path(str(source))}: no such file or folder.")
     frames = open_source(str(source))
     try:
         if frames.read() is None:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from devices import Profile
     from edge_runtime.engines import EngineOptions
 
+ONNXRUNTIME = "onnxruntime"
+
 DelegateOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -35,6 +37,23 @@ RequireAccelerator = Annotated[
         help="Fail instead of falling back to the CPU; say what is missing.",
     ),
 ]
+
+
+def onnxruntime_only(variant: str | None, engine: str | None) -> str:
+    """The engine that takes providers: whoever names one wants no other.
+
+    Raises:
+        OptionError: when another engine was asked for, or a variant that it does not run.
+    """
+    from edge_runtime.errors import OptionError
+
+    if engine not in (None, ONNXRUNTIME):
+        raise OptionError(f"--provider is onnxruntime's, and --engine is {engine}; give one.")
+    if variant and variant.startswith("tflite"):
+        raise OptionError(
+            f"--provider is onnxruntime's, which does not run {variant}; give an onnx variant."
+        )
+    return ONNXRUNTIME
 
 
 def engine_options(

@@ -14,6 +14,7 @@ from edge_runtime.commands.engine_options import (
     ProviderOption,
     RequireAccelerator,
     engine_options,
+    onnxruntime_only,
 )
 
 if TYPE_CHECKING:
@@ -128,8 +129,13 @@ def run_command(
     """
     import devices
     from edge_runtime.commands.running import Outputs, run_until_stopped
+    from edge_runtime.errors import OptionError
     from edge_runtime.sources import SourceOptions
 
+    if append and not jsonl:
+        raise OptionError("--append goes with --jsonl FILE.")
+    if provider:
+        engine = onnxruntime_only(variant, engine)
     suits = devices.profile(profile) if profile else devices.profile_for(devices.detect())
     asked = SourceOptions(
         camera=suits.camera,

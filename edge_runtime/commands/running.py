@@ -19,17 +19,17 @@ import typer
 from devices import Profile
 from edge_runtime.bundle import Bundle
 from edge_runtime.classifier import Classifier
+from edge_runtime.commands.opening import INTERRUPTED, open_sources, require_unread
 from edge_runtime.engines.options import EngineOptions
 from edge_runtime.errors import SinkError
 from edge_runtime.pipeline import LoopOptions, Sink, Summary, run
 from edge_runtime.sinks.terminal import TerminalSink
-from edge_runtime.sources import Source, SourceOptions, open_source
+from edge_runtime.sources import Source, SourceOptions
 from edge_runtime.systemd import Heartbeat, Notifier
 from edge_runtime.text import printable
 
 # More engines than this side by side gain little and take memory each.
 _MOST_WORKERS = 4
-INTERRUPTED = 130
 
 
 class EngineChoice(TypedDict):
@@ -59,6 +59,11 @@ class Outputs:
         path = self.video
         return [path.with_name(f"{path.stem}-{n + 1}{path.suffix}") for n in range(sources)]
 
+    @property
+    def are_kept(self) -> bool:
+        """Whether answers go anywhere but to the terminal."""
+        return bool(self.jsonl or self.video or self.display)
+
     def written(self, sources: int) -> list[Path]:
         return [*([self.jsonl] if self.jsonl else []), *self.videos(sources)]
 
@@ -69,16 +74,26 @@ class Outputs:
             SinkError: when it would be.
         """
         taken = {Path(spec.removeprefix("replay:")).resolve(): "a source" for spec in specs}
-        named = [("--jsonl", self.jsonl), *(("--video", v) for v in self.videos(len(specs)))]
-        for option, path in named:
-            if path is None:
-                continue
+        for option, path in self._named(len(specs)):
             place = path.resolve()
             if place in taken:
                 raise SinkError(f"{option} {path}: is {taken[place]}; choose another name.")
             if place == bundle.resolve() or place.is_relative_to(bundle.resolve()):
                 raise SinkError(f"{option} {path}: lies in the bundle; choose another place.")
             taken[place] = f"also given to {option}"
+
+    def require_unread(self, sources: list[Source]) -> None:
+        """The same of what the sources turned out to read: recordings, pictures of a folder.
+
+        Raises:
+            SinkError: when it would be.
+        """
+        for option, path in self._named(len(sources)):
+            require_unread(path, option, sources)
+
+    def _named(self, sources: int) -> list[tuple[str, Path]]:
+        jsonl = [("--jsonl", self.jsonl)] if self.jsonl else []
+        return [*jsonl, *(("--video", video) for video in self.videos(sources))]
 
 
 def run_until_stopped(
@@ -101,10 +116,11 @@ def run_until_stopped(
     summary = Summary()
     with contextlib.ExitStack() as stack:
         opened = Bundle.open(bundle)
-        sources = _open_sources(specs, asked, stack)
+        sources = open_sources(specs, asked, stack)
+        outputs.require_unread(sources)
         classifier, options = _load(opened, sources, options, engine, threads, workers)
-        _say_what_runs(classifier, options)
-        terminal = TerminalSink(name_sources=len(sources) > 1)
+        terminal = TerminalSink(name_sources=len(sources) > 1, lasting=outputs.are_kept)
+        _say_what_runs(classifier, options, terminal)
         sinks = _open_sinks(outputs, opened, sources, options, terminal, stop, stack)
         heartbeat.ready(f"{opened.name} on {', '.join(s.name for s in sources)}")
         stack.pop_all()  # from here on the loop closes them
@@ -124,18 +140,6 @@ def run_until_stopped(
             heartbeat.stopping()
             _print_summary(summary, outputs.written(len(sources)))
     _leave(INTERRUPTED if signalled or summary.interrupted else 0, hung=summary.hung)
-
-
-def _open_sources(
-    specs: list[str], asked: SourceOptions, stack: contextlib.ExitStack
-) -> list[Source]:
-    sources: list[Source] = []
-    for number, spec in enumerate(specs):
-        # Named twice, the two must still be told apart.
-        name = f"source {number + 1}" if spec in specs[:number] else ""
-        sources.append(open_source(spec, replace(asked, name=name)))
-        stack.callback(sources[-1].close)
-    return sources
 
 
 def _load(
@@ -165,13 +169,19 @@ def _load(
     return classifier, replace(options, workers=workers)
 
 
-def _say_what_runs(classifier: Classifier, options: LoopOptions) -> None:
+def _say_what_runs(classifier: Classifier, options: LoopOptions, terminal: TerminalSink) -> None:
     side_by_side = f", {options.workers} side by side" if options.workers > 1 else ""
-    typer.echo(
+    terminal.line(
         f"{printable(classifier.bundle.name)}: {classifier.variant.name} on "
         f"{classifier.engine.describe()}{side_by_side} ({classifier.profile.name})"
     )
-    for note in classifier.notes:
+    notes = classifier.notes
+    if classifier.variant.proven_unsure and options.min_score is None:
+        notes.append(
+            f"{classifier.variant.name} was wrong too often, even where it was surest, to choose a "
+            "score below which to say unknown: it always answers"
+        )
+    for note in notes:
         typer.echo(f"note: {printable(note)}", err=True)
 
 
@@ -205,7 +215,14 @@ def _open_sinks(
 
         for path, source in zip(outputs.videos(len(sources)), sources, strict=True):
             fps = (source.fps or DEFAULT_FPS) / (1 if source.live else options.stride)
-            add(VideoSink(path, fps=fps, live=source.live, region=options.region), source)
+            video = VideoSink(
+                path,
+                fps=fps,
+                live=source.live,
+                region=options.region,
+                on_note=terminal.note,
+            )
+            add(video, source)
     if outputs.jsonl:
         from edge_runtime.sinks.jsonl import JsonLinesSink
 
@@ -220,9 +237,10 @@ def _open_sinks(
 
 @contextlib.contextmanager
 def _stopped_by_signals(stop: threading.Event) -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM set `stop`, so that no output is left in the middle of a line.
+    """Ctrl-C, SIGTERM and a lost terminal set `stop`: no output is left in the middle of a line.
 
-    A second one interrupts whatever still runs.
+    A second one interrupts whatever still runs. A lost terminal is nothing to a run that was
+    started to outlive it (nohup).
 
     Yields:
         The signals that came.
@@ -235,7 +253,13 @@ def _stopped_by_signals(stop: threading.Event) -> Iterator[list[int]]:
         if len(came) > 1:
             raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
+    wanted = [
+        number
+        for name in ("SIGINT", "SIGTERM", "SIGHUP")
+        if (number := getattr(signal, name, None))
+        and (name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN)
+    ]
+    before = {number: signal.signal(number, take) for number in wanted}
     try:
         yield came
     finally:

@@ -42,14 +42,11 @@ class Answering:
         return None if prediction is None else self._answer(prediction)
 
     def _answer(self, prediction: Prediction) -> Answer:
-        probabilities, index = prediction.probabilities, prediction.index
-        known = prediction.score >= self._min_score  # false for NaN
-        won: int | None = index
+        probabilities = prediction.probabilities
+        # False for NaN.
+        won = prediction.index if prediction.score >= self._min_score else None
         if self._smoother:
-            probabilities, won = self._smoother.update(probabilities, known=known)
-            index = int(probabilities.argmax()) if won is None else won
-            known = float(probabilities[index]) >= self._min_score
-        score = float(probabilities[index])
-        if won is None or not known:
-            return Answer(UNKNOWN, None, score, probabilities)
-        return Answer(self._labels[won], won, score, probabilities)
+            probabilities, won = self._smoother.update(probabilities, min_score=self._min_score)
+        if won is None:
+            return Answer(UNKNOWN, None, float(probabilities.max()), probabilities)
+        return Answer(self._labels[won], won, float(probabilities[won]), probabilities)

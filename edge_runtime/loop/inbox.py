@@ -34,9 +34,12 @@ class Inbox:
     Of several live sources each has one frame waiting for its turn.
     """
 
-    def __init__(self, live: list[bool]) -> None:
-        """Args: live: for each source whether it is."""
-        self._live = live
+    def __init__(self, live: list[bool], file_frames: int = FILE_FRAMES) -> None:
+        """Args:
+        live: for each source whether it is.
+        file_frames: how many frames of a file may wait.
+        """
+        self._live, self._file_frames = live, file_frames
         self._waiting: list[deque[Captured]] = [deque() for _ in live]
         self._open = [True] * len(live)
         self._closed = False
@@ -53,7 +56,11 @@ class Inbox:
         with self._lock:
             while not self._closed:
                 waiting = len(self._waiting[source])
-                if (self._idle and not waiting) if self._live[source] else waiting < FILE_FRAMES:
+                if (
+                    (self._idle and not waiting)
+                    if self._live[source]
+                    else waiting < self._file_frames
+                ):
                     return True
                 self._wanted[source].wait()
             return False

@@ -15,11 +15,13 @@ MAX_WINDOW = 10_000
 class Smoother(Protocol):
     """Remembers the last frames of one source."""
 
-    def update(self, probabilities: np.ndarray, *, known: bool) -> tuple[np.ndarray, int | None]:
+    def update(
+        self, probabilities: np.ndarray, *, min_score: float
+    ) -> tuple[np.ndarray, int | None]:
         """Take a frame's probabilities: float32, shape (labels,).
 
         Args:
-            known: whether the frame alone would be answered, and not with `unknown`.
+            min_score: below it a score is not to be relied on.
 
         Returns:
             Smoothed probabilities, and the label's index; `None` when no label has won.
@@ -30,7 +32,10 @@ class Smoother(Protocol):
 
 
 class MovingAverage:
-    """Mean of the probabilities of the last `window` frames; fewer at the start."""
+    """Mean of the probabilities of the last `window` frames; fewer at the start.
+
+    The mean must reach the score.
+    """
 
     def __init__(self, window: int) -> None:
         """Raises OptionError unless 1 <= window <= 10,000."""
@@ -38,12 +43,14 @@ class MovingAverage:
             raise OptionError(f"A moving average is over 1 to {MAX_WINDOW} frames, not {window}.")
         self._recent: deque[np.ndarray] = deque(maxlen=window)
 
-    def update(self, probabilities: np.ndarray, *, known: bool) -> tuple[np.ndarray, int | None]:
+    def update(
+        self, probabilities: np.ndarray, *, min_score: float
+    ) -> tuple[np.ndarray, int | None]:
         if not np.isfinite(probabilities).all():
             return probabilities, None  # one NaN would stay in the mean of the whole window
         self._recent.append(probabilities)
         mean = np.asarray(np.mean(self._recent, axis=0, dtype=np.float32))
-        return mean, int(mean.argmax())
+        return mean, int(mean.argmax()) if mean.max() >= min_score else None
 
     def reset(self) -> None:
         self._recent.clear()
@@ -52,7 +59,8 @@ class MovingAverage:
 class Votes:
     """A label is answered when `needed` of the last `window` frames say so.
 
-    A frame that alone would be answered with `unknown` votes for no label.
+    A frame whose own score is below the limit votes for no label. What is told as the score is the
+    label's mean.
     """
 
     def __init__(self, needed: int, window: int) -> None:
@@ -69,11 +77,14 @@ class Votes:
         self._needed = needed
         self._recent: deque[tuple[int | None, np.ndarray]] = deque(maxlen=window)
 
-    def update(self, probabilities: np.ndarray, *, known: bool) -> tuple[np.ndarray, int | None]:
+    def update(
+        self, probabilities: np.ndarray, *, min_score: float
+    ) -> tuple[np.ndarray, int | None]:
         if not np.isfinite(probabilities).all():
             self._recent.append((None, np.zeros_like(probabilities)))
             return probabilities, None
-        self._recent.append((int(probabilities.argmax()) if known else None, probabilities))
+        vote = int(probabilities.argmax()) if probabilities.max() >= min_score else None
+        self._recent.append((vote, probabilities))
         mean = np.asarray(np.mean([row for _, row in self._recent], axis=0, dtype=np.float32))
         label, count = Counter(vote for vote, _ in self._recent).most_common(1)[0]
         return mean, label if count >= self._needed else None

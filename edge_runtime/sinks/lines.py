@@ -40,7 +40,7 @@ class LineFile:
             flags |= os.O_RDWR if append else os.O_WRONLY | os.O_TRUNC
             self._file: int | None = os.open(path, flags, 0o666)
             if append:
-                _cut_half_line(self._file)
+                _end_last_line(self._file)
         self._losing = 0
         self._why = ""
         self.lost = 0
@@ -100,8 +100,8 @@ class LineFile:
             raise StorageError(f"{self._path}: {self.lost} lines were lost: {self._why}.")
 
 
-def _cut_half_line(file: int) -> None:
-    """What a crash of the system left after the last whole line goes."""
+def _end_last_line(file: int) -> None:
+    """Half an object that a crash of the system left at the end goes; other text gets its end."""
     end, step = os.fstat(file).st_size, 4096
     while end:
         start = max(0, end - step)
@@ -110,5 +110,8 @@ def _cut_half_line(file: int) -> None:
             end = start + found + 1
             break
         end = start
-    with contextlib.suppress(OSError):  # a pipe has nothing to cut
-        os.ftruncate(file, end)
+    with contextlib.suppress(OSError):  # a pipe has no last line
+        if os.pread(file, 1, end) == b"{":
+            os.ftruncate(file, end)
+        elif end < os.fstat(file).st_size:
+            os.write(file, b"\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import sys
 import time
@@ -24,33 +25,42 @@ class TerminalSink:
         err: TextIO | None = None,
         *,
         name_sources: bool = False,
+        lasting: bool = False,
     ) -> None:
         """Args:
         err: where events and notes go; unless given, standard error.
         name_sources: say which source each line is of; for several cameras.
+        lasting: answers go elsewhere as well, so that a run goes on when nobody reads these.
         """
         # Started with its output closed, a process has no sys.stdout at all.
         self._out = out or sys.stdout or io.StringIO()
         self._err = err or sys.stderr or io.StringIO()
         self._is_terminal = self._out.isatty()
-        self._name_sources = name_sources
+        self._name_sources, self._lasting = name_sources, lasting
         self._drawn_s = 0.0
         self._said: dict[str, str] = {}
         self._last: Result | None = None
+        self._mute = False
 
     def write(self, result: Result) -> None:
         said, source = _answer(result), result.frame.source
         changed = said != self._said.get(source)
         self._said[source] = said
         self._last = result
+        if self._mute:
+            return
         if not self._is_terminal:
             # For pictures every answer is news; a video would fill the log.
             if result.frame.name or changed:
-                self._out.write(self._line(result) + "\n")
-                self._out.flush()
+                self._say(self._line(result) + "\n")
         elif (now := time.monotonic()) - self._drawn_s >= _REDRAW_S:
             self._drawn_s = now
             self._draw(result)
+
+    def line(self, text: str) -> None:
+        """Say something of the run as a whole."""
+        if not self._mute:
+            self._say(text + "\n")
 
     def event(self, event: SourceEvent) -> None:
         name = f"{printable(event.source)}: " if self._name_sources and event.source else ""
@@ -59,22 +69,34 @@ class TerminalSink:
     def note(self, text: str) -> None:
         """Tell people something, above the live line."""
         if self._is_terminal:
-            self._out.write("\r\x1b[K")
-            self._out.flush()
+            self._say("\r\x1b[K")
         self._err.write(f"{text}\n")
         self._err.flush()
 
     def close(self) -> None:
         if self._is_terminal and self._last is not None:
             self._draw(self._last)
-            self._out.write("\n")
+            self._say("\n")
             self._last = None
 
     def _draw(self, result: Result) -> None:
         width = shutil.get_terminal_size().columns - 1
         # Longer than the window, a line would wrap and every redraw would scroll.
-        self._out.write(f"\r\x1b[K{self._line(result)[:width]}")
-        self._out.flush()
+        self._say(f"\r\x1b[K{self._line(result)[:width]}")
+
+    def _say(self, text: str) -> None:
+        try:
+            self._out.write(text)
+            self._out.flush()
+        except OSError as exc:  # a pipe that nobody reads any more, a full disk
+            if not self._lasting:
+                raise
+            if self._out is sys.stdout:
+                # What it still holds would fail again at the end of the process.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self._out, self._is_terminal = io.StringIO(), False
+            self._mute = True
+            self.note(f"standard output: {exc.strerror}; answers go to the files only")
 
     def _line(self, result: Result) -> str:
         frame = result.frame

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -17,34 +17,43 @@ from edge_runtime.files import open_permissions, storage_errors
 from edge_runtime.loop.region import Region
 from edge_runtime.pipeline import Result
 from edge_runtime.preprocess import Preprocess
+from edge_runtime.sinks.spool import Spool
 
 # Where the source has no rate of its own: pictures, and cameras that tell none.
 DEFAULT_FPS = 10.0
 
 # By the file's ending: codec, and under which ending FFmpeg writes it so that it plays up to the
 # moment its process was killed. Under .mp4 the index comes last, and without it nothing plays;
-# .ismv is the same container in fragments, each with its own index.
+# .ismv is the same container in fragments, each with its own index. A fragment is twelve frames.
 SUFFIXES = {".mp4": ("mp4v", ".ismv"), ".avi": ("MJPG", ".avi"), ".mkv": ("mp4v", ".mkv")}
 
+# Containers that FFmpeg writes from start to end, and never goes back to mend their beginning.
+_ONE_WAY = {".ismv"}
 # So long a picture may stand still, when a live source gave none.
 _LONGEST_STILL_S = 10.0
-_FULL_BYTES = 1 << 20
 
 
 class VideoSink:
     """Writes frames with their answers.
 
-    The file appears under its name with the first frame, and is playable from its first fragment
-    on, whatever ends the process.
+    The file appears under its name with the first frame. An `.mp4` plays up to its last fragment of
+    twelve frames, whatever ends the process; the other kinds may lack their last 256 KiB then.
     """
 
     def __init__(
-        self, path: Path, *, fps: float, live: bool = False, region: Region | None = None
+        self,
+        path: Path,
+        *,
+        fps: float,
+        live: bool = False,
+        region: Region | None = None,
+        on_note: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Args:
             fps: frames a second of the video.
             live: keep real time: a picture stands until the next one was captured.
             region: what the model sees, drawn as a rectangle.
+            on_note: told when the disk is full, and the video ends there.
 
         Raises:
             SinkError: for a file name of another kind.
@@ -55,20 +64,25 @@ class VideoSink:
         if path.is_dir():
             raise SinkError(f"{path}: is a folder; name a file.")
         self._path, self._fps, self._live, self._region = path, fps, live, region
+        self._on_note = on_note
         self._writer: cv2.VideoWriter | None = None
+        self._spool: Spool | None = None
         self._fit: Preprocess | None = None
         self._first_s = 0.0
         self._written = 0
-        self._codec, suffix = SUFFIXES[path.suffix.lower()]
+        self._ended = ""
+        self._codec, self._suffix = SUFFIXES[path.suffix.lower()]
+        self._file: int | None
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(
-                prefix=f".{path.stem}.", suffix=f".part{suffix}", dir=path.parent
+            self._file, name = tempfile.mkstemp(
+                prefix=f".{path.stem}.", suffix=f".part{self._suffix}", dir=path.parent
             )
-            os.close(handle)
         self._part = Path(name)
 
     def write(self, result: Result) -> None:
+        if self._ended:
+            return
         picture = annotated(result, region=self._region)
         if self._writer is None:
             self._writer = self._open(picture)
@@ -79,6 +93,10 @@ class VideoSink:
         for _ in range(self._repeats(result.frame.captured_s)):
             self._writer.write(picture)
             self._written += 1
+        if self._spool and self._spool.error:
+            why = self._spool.error.strerror
+            self._ended = f"{self._path}: {why}; the video ends before the run."
+            self._on_note(self._ended.rstrip("."))
 
     def _repeats(self, captured_s: float) -> int:
         """How often this picture comes, so that the video is in time with the source."""
@@ -95,20 +113,28 @@ class VideoSink:
         """Raises SinkError when the disk was full."""
         with contextlib.suppress(OSError):
             self._part.unlink(missing_ok=True)
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
         if self._writer is None:
             return
         self._writer.release()
         self._writer = None
-        with storage_errors(self._path):
-            # OpenCV says nothing of a write that failed.
-            full = shutil.disk_usage(self._path.parent).free < _FULL_BYTES
-            if full or self._path.stat().st_size == 0:
-                raise SinkError(f"{self._path}: the disk is full; the video ends before the run.")
+        if self._spool:
+            self._spool.close()
+            if self._spool.error and not self._ended:
+                self._ended = f"{self._path}: {self._spool.error.strerror}; its end is missing."
+        elif (held := _frames_in(self._path)) < self._written - 1:
+            self._ended = (
+                f"{self._path}: holds {held} of {self._written} frames; was the disk full?"
+            )
+        if self._ended:
+            raise SinkError(self._ended)
 
     def _open(self, picture: np.ndarray) -> cv2.VideoWriter:
         height, width = picture.shape[:2]
         code = cv2.VideoWriter.fourcc(*self._codec)
-        writer = cv2.VideoWriter(str(self._part), code, self._fps, (width, height))
+        writer = cv2.VideoWriter(self._target(), code, self._fps, (width, height))
         if not writer.isOpened():
             raise SinkError(f"{self._path}: OpenCV cannot write this video; try .avi instead.")
         with storage_errors(self._path):
@@ -117,3 +143,22 @@ class VideoSink:
             self._part.replace(self._path)
         self._fit = Preprocess(width=width, height=height, fit="letterbox", channels="bgr")
         return writer
+
+    def _target(self) -> str:
+        """Where OpenCV writes to: the file, or a socket on the way to it."""
+        if self._suffix not in _ONE_WAY or self._file is None:
+            return str(self._part)
+        with contextlib.suppress(OSError, AttributeError):  # Windows may have no such sockets
+            self._spool = Spool(self._file, self._suffix)
+            self._file = None  # the spool closes it
+            return self._spool.address
+        return str(self._part)
+
+
+def _frames_in(path: Path) -> int:
+    """How many frames a finished video says that it has; 0 where it says nothing."""
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    try:
+        return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) if capture.isOpened() else 0
+    finally:
+        capture.release()

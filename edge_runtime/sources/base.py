@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -156,6 +157,7 @@ class Source(Protocol):
         skipped: what was passed over or is missing, in words.
         dropped: how many frames of a live source were never read, as newer ones came first.
         granted: what the camera granted of what it was asked for, in words; empty for files.
+        files: what it reads on the disk; nothing may be written there.
         on_event: called by `read`, in the thread that reads, with what befell the source; set it
             before the first read and nothing is missed.
     """
@@ -167,6 +169,7 @@ class Source(Protocol):
     skipped: list[str]
     dropped: int
     granted: str
+    files: Sequence[Path]
     on_event: Callable[[SourceEvent], None]
 
     def read(self) -> Frame | None:
@@ -196,6 +199,7 @@ class Readable(ABC):
     frame_count: int | None = None
     fps: float | None = None
     granted: str = ""
+    files: Sequence[Path] = ()
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -16,6 +16,9 @@ from edge_runtime.sources.base import Frame, Readable, SourceOptions
 from edge_runtime.sources.frame_pool import FramePool
 from edge_runtime.sources.health import Watch
 
+# Each holds frames in memory.
+_MOST_DECODING_THREADS = 16
+
 
 class VideoFile(Readable):
     """All frames of a video file, in order.
@@ -27,6 +30,7 @@ class VideoFile(Readable):
     def __init__(self, path: Path, options: SourceOptions = SourceOptions()) -> None:
         super().__init__(options.name or str(path))
         self._path = path
+        self.files = (path,)
         # A video may stand still, and its frames are as old as they are.
         self._watch = Watch(self.name, options, default=frozenset({"black"}))
         self._capture = video_capture(path)
@@ -83,9 +87,9 @@ class Pictures(Readable):
         super().__init__(options.name or str(path))
         self._watch = Watch(self.name, options, default=frozenset())
         self._only = path if path.is_file() else None
-        files = picture_files(path)
-        self.frame_count = len(files)
-        self._files = iter(files)
+        self.files = picture_files(path)
+        self.frame_count = len(self.files)
+        self._files = iter(self.files)
         self._delivered = 0
 
     def read(self) -> Frame | None:
@@ -137,10 +141,18 @@ def video_capture(path: Path) -> cv2.VideoCapture:
     except UnicodeEncodeError as exc:
         shown = os.fsencode(path).decode(errors="replace")
         raise SourceError(f"{shown}: its name is not UTF-8; rename it.") from exc
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    capture = cv2.VideoCapture(
+        str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, _decoding_threads()]
+    )
     if not capture.isOpened():
         raise not_a_video(path)
     return capture
+
+
+def _decoding_threads() -> int:
+    # FFmpeg decodes as many frames at once as it has threads, and while one is being looked at the
+    # others wait for it: with a thread for each core, a sixth of the frames a second was lost.
+    return min(_MOST_DECODING_THREADS, 2 * (os.cpu_count() or 1))
 
 
 def not_a_video(path: Path) -> SourceError:

@@ -26,11 +26,13 @@ class Recording(Protocol):
         fps: frames a second, on average.
         frame_count: how many there are; `None` where that is not known.
         skipped: what could not be read, in words.
+        files: what it is read from.
     """
 
     fps: float
     frame_count: int | None
     skipped: list[str]
+    files: Sequence[Path]
 
     def grab(self) -> float | None:
         """Go on to the next frame; its time in seconds from the first, `None` at the end."""
@@ -63,6 +65,7 @@ class VideoRecording:
         self, path: Path, *, fps: float | None = None, times_s: Sequence[float] | None = None
     ) -> None:
         self._path, self._times_s = path, times_s
+        self.files: Sequence[Path] = (path,)
         self._capture = video_capture(path)
         self._pool = FramePool()
         own = plausible_fps(self._capture.get(cv2.CAP_PROP_FPS))
@@ -139,12 +142,13 @@ class PicturesRecording:
         fps: float | None = None,
         times_s: Sequence[float] | None = None,
     ) -> None:
-        self._files, self._times_s = files, times_s
+        self.files, self._times_s = files, times_s
         span_s = times_s[-1] if times_s else 0.0
         self.fps = fps or ((len(files) - 1) / span_s if span_s > 0 else PICTURES_FPS)
         self.frame_count = len(files)
         self.skipped: list[str] = []
         self._number = -1
+        self._closed = False
 
     @classmethod
     def of_folder(cls, folder: Path, *, fps: float | None = None) -> PicturesRecording:
@@ -152,14 +156,14 @@ class PicturesRecording:
         return cls(picture_files(folder), fps=fps)
 
     def grab(self) -> float | None:
-        if self._number + 1 >= len(self._files):
+        if self._closed or self._number + 1 >= len(self.files):
             return None
         self._number += 1
         return self._times_s[self._number] if self._times_s else self._number / self.fps
 
     def retrieve(self) -> np.ndarray | None:
         try:
-            return decode_image(self._files[self._number])
+            return decode_image(self.files[self._number])
         except ImageError as exc:
             reason = f"skipped {exc}"
             if reason not in self.skipped:
@@ -167,13 +171,13 @@ class PicturesRecording:
             return None
 
     def file(self) -> str | None:
-        return str(self._files[self._number])
+        return str(self.files[self._number])
 
     def rewind(self) -> None:
         self._number = -1
 
     def close(self) -> None:
-        self._files = ()
+        self._closed = True
 
 
 def open_recording(

@@ -104,6 +104,7 @@ class Replay(Readable):
         frames = options.frames or script.frames
         self.frame_count = frames or recording.frame_count
         self.skipped = recording.skipped
+        self.files = recording.files
         self._recording, self._options = recording, options
         self._timeline = Timeline(recording, script, frames)
         self._watch = Watch(self.name, options, default=judged)
@@ -148,12 +149,14 @@ class Replay(Readable):
         kind = shot.fault.kind if shot.fault else None
         seconds = (shot.fault.seconds if shot.fault else None) or 0.0
         if shot.at_s < self._blind_until_s:
+            self.dropped += 1
             return False
         if kind in ("stall", "unplug"):
             self._blind_until_s = shot.at_s + seconds
             if kind == "unplug":
                 self._unplug(shot)
         if kind in ("stall", "unplug", "drop"):
+            self.dropped += 1
             return False
         arrives_s = shot.at_s + seconds
         if self.live and self._now_s() - arrives_s >= 1 / self._recording.fps:

@@ -146,7 +146,9 @@ def _script(header: _Header, **more: Any) -> Script:
 
 
 def _require_recording(header: _Header, path: Path) -> None:
-    if (header.video is None) == (header.pictures is None):
+    if header.video is not None and header.pictures is not None:
+        raise SourceError(f"{path}: names a video and pictures; give one of them.")
+    if not (header.video or header.pictures):
         raise SourceError(f"{path}: names no recording; give either video or pictures.")
 
 
@@ -192,6 +194,8 @@ def _of_line(line: _Line, where: str) -> Fault | None:
 
 
 def _validated(model: type[Any], raw: object, where: str) -> Any:
+    if not isinstance(raw, dict):
+        raise SourceError(f"{where}: holds a {type(raw).__name__} where names with values belong.")
     try:
         return model.model_validate(raw)
     except ValidationError as exc:

@@ -46,7 +46,11 @@ def main() -> None:
                 continue
             arrays[f"raw/{key}"] = raw
             arrays[f"probabilities/{key}"] = bundle.head.probabilities(loaded.dequantize(raw))
-            answers[key] = {"version": loaded.version, "seconds": time.perf_counter() - start}
+            answers[key] = {
+                "version": loaded.version,
+                "tolerance": variant.tolerance,
+                "seconds": time.perf_counter() - start,
+            }
             print(key, answers[key], flush=True)
     facts["answers"] = answers
     np.savez_compressed(out, facts=np.array(json.dumps(facts)), **arrays)

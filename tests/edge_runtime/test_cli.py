@@ -64,6 +64,60 @@ def test_a_file_is_answered_by_an_engine_for_each_thread_and_a_camera_by_one(
     assert f"{2 // workers} thread" in done.stdout
 
 
+def test_a_password_in_an_address_is_not_told_by_bench(colour_bundle: Path):
+    done = edgeproof("bench", colour_bundle, "--source", "rtsp://u:s3cr3t@127.0.0.1/x")
+    assert done.returncode == 1
+    assert "s3cr3t" not in done.stdout + done.stderr
+
+
+def test_an_output_never_replaces_what_a_source_reads(
+    colour_bundle: Path, colour_video: Path, colour_folder: Path, tmp_path: Path
+):
+    script = tmp_path / "script.toml"
+    script.write_text(f'video = "{colour_video}"\n')
+    link = tmp_path / "link.png"
+    link.symlink_to(colour_folder / "red.png")
+    before = colour_video.read_bytes()
+    for source, option, file in [
+        (f"replay:{script}", "--video", colour_video),
+        (f"replay:{script}", "--jsonl", colour_video),
+        (colour_folder, "--jsonl", colour_folder / "red.png"),
+        (colour_folder, "--jsonl", link),
+    ]:
+        done = edgeproof("run", colour_bundle, "--source", source, option, file)
+        assert done.returncode == 1, done.stdout
+        assert "is read as a source" in done.stderr
+    assert colour_video.read_bytes() == before
+
+
+def test_a_provider_is_onnxruntimes(colour_bundle: Path, colour_folder: Path):
+    run = ("run", colour_bundle, "--source", colour_folder, "--provider", "cpu")
+    for more in (("--engine", "litert"), ("--variant", "tflite-float32")):
+        done = edgeproof(*run, *more)
+        assert done.returncode == 1
+        assert "--provider is onnxruntime's" in done.stderr
+    done = edgeproof(*run)
+    assert done.returncode == 1  # this bundle has no ONNX file
+    assert "none of which engine 'onnxruntime' runs" in done.stderr
+
+
+def test_a_run_with_a_file_goes_on_when_nobody_reads_the_terminal(
+    colour_bundle: Path, colour_folder: Path, tmp_path: Path
+):
+    command = f"{sys.executable} -m edgeproof run {colour_bundle} --source {colour_folder}"
+    for number, sink in enumerate(("| true", ">/dev/full")):
+        jsonl = tmp_path / f"{number}.jsonl"
+        shell(f"{command} --jsonl {jsonl} {sink}")
+        assert len(jsonl.read_text().splitlines()) == 3
+
+
+def test_options_that_say_nothing_together_are_refused(colour_bundle: Path, colour_folder: Path):
+    done = edgeproof("run", colour_bundle, "--source", colour_folder, "--append")
+    assert (done.returncode, "--append goes with --jsonl" in done.stderr) == (1, True)
+    done = edgeproof("bench", colour_bundle, "--pick", "--forget")
+    assert (done.returncode, "contradict" in done.stderr) == (1, True)
+
+
 def test_two_sources_with_all_that_can_be_asked_of_the_loop(
     colour_bundle: Path, colour_video: Path, tmp_path: Path
 ):

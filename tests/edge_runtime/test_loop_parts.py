@@ -34,31 +34,31 @@ def result(probabilities: np.ndarray | None, captured_s: float = 0.0) -> Result:
 
 def test_the_average_is_over_the_last_frames_only():
     smoother = MovingAverage(2)
-    smoother.update(row(1, 0, 0), known=True)
-    mean, index = smoother.update(row(0, 1, 0), known=True)
+    smoother.update(row(1, 0, 0), min_score=0.0)
+    mean, index = smoother.update(row(0, 1, 0), min_score=0.0)
     assert mean.tolist() == [0.5, 0.5, 0]
-    mean, index = smoother.update(row(0, 0.6, 0.4), known=True)
+    mean, index = smoother.update(row(0, 0.6, 0.4), min_score=0.0)
     assert mean.tolist() == pytest.approx([0, 0.8, 0.2])
     assert index == 1
 
 
 def test_one_nan_does_not_stay_in_the_average():
     smoother = MovingAverage(4)
-    assert smoother.update(row(math.nan, 0, 0), known=False)[1] is None
-    mean, index = smoother.update(row(0, 1, 0), known=True)
+    assert smoother.update(row(math.nan, 0, 0), min_score=0.0)[1] is None
+    mean, index = smoother.update(row(0, 1, 0), min_score=0.0)
     assert (mean.tolist(), index) == ([0, 1, 0], 1)
 
 
 def test_votes_need_their_number():
     votes = Votes(2, 3)
     winners = [
-        votes.update(row(*p), known=known)[1]
-        for p, known in [
-            ((0.9, 0.1, 0), True),  # 1 of 1
-            ((0.9, 0.1, 0), True),  # 2 of 2
-            ((0.1, 0.9, 0), False),  # a frame that alone would be unknown votes for no label
-            ((0.1, 0.9, 0), True),  # cat 1, dog 1
-            ((0.1, 0.9, 0), True),  # dog 2
+        votes.update(row(*p), min_score=0.8)[1]
+        for p in [
+            (0.9, 0.1, 0),  # 1 of 1
+            (0.9, 0.1, 0),  # 2 of 2
+            (0.3, 0.7, 0),  # a frame that alone would be unknown votes for no label
+            (0.1, 0.9, 0),  # cat 1, dog 1
+            (0.1, 0.9, 0),  # dog 2
         ]
     ]
     assert winners == [None, 0, 0, None, 1]
@@ -87,6 +87,16 @@ def test_the_score_is_held_against_the_smoothed_probability():
     mixed = answering.answer(result(row(0.2, 0.8, 0)))
     assert (mixed.label, mixed.index) == (UNKNOWN, None)
     assert mixed.score == pytest.approx(0.55)
+
+
+def test_votes_win_whatever_the_mean_of_the_others_is():
+    """Each vote was held against the limit already; frames without a vote do not count twice."""
+    answering = Answering(LABELS, min_score=0.8, smoother=lambda: Votes(2, 3))
+    for probabilities in (row(0.1, 0.9, 0), row(1, 0, 0)):
+        answering.answer(result(probabilities))
+    won = answering.answer(result(row(0.1, 0.9, 0)))
+    assert won.label == "dog"
+    assert won.score == pytest.approx(0.6)
 
 
 @pytest.mark.parametrize(

@@ -281,6 +281,14 @@ def test_several_live_sources_are_served_in_turn(classifier: Classifier, picture
     assert max(served) <= 3 * min(served)
 
 
+def test_a_batch_larger_than_the_queue_is_filled(classifier: Classifier, picture):
+    sink = Collecting()
+    ask = classifier.probabilities
+    classifier.probabilities = lambda batch: time.sleep(0.05) or ask(batch)
+    run(classifier, Scripted(pictures(picture, 64)), [sink], options=LoopOptions(batch=16))
+    assert max(r.stages.batch for r in sink.results) == 16
+
+
 def test_a_batch_answers_as_single_frames_do(classifier: Classifier, picture):
     seen = []
     ask = classifier.probabilities

@@ -10,6 +10,7 @@ import pytest
 
 from edge_runtime.annotate import annotated
 from edge_runtime.classifier import Prediction
+from edge_runtime.errors import SinkError
 from edge_runtime.loop.region import Region
 from edge_runtime.loop.results import UNKNOWN, Answer, Result, Stages
 from edge_runtime.sinks import JsonLinesSink, OneSourceSink, TerminalSink, VideoSink
@@ -186,3 +187,30 @@ def test_without_frames_there_is_no_video(tmp_path: Path):
     sink.close()
     sink.close()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".avi"])
+def test_a_disk_that_fills_up_ends_the_video_and_is_told(small_disk: Path, ending: str):
+    notes: list[str] = []
+    path = small_disk / f"a{ending}"
+    sink = VideoSink(path, fps=10.0, on_note=notes.append)
+    rng = np.random.default_rng(0)
+    for index in range(400):
+        noisy = result(index)
+        noisy.frame.bgr[:] = rng.integers(0, 256, noisy.frame.bgr.shape)
+        sink.write(noisy)
+    with pytest.raises(SinkError, match=r"a\.(mp4|avi): "):
+        sink.close()
+    sink.close()  # again, and silent
+    assert 0 < frames_of(path) < 400 or ending == ".avi"
+    assert len(notes) == (ending == ".mp4")
+    assert all("No space left" in note for note in notes)
+
+
+@pytest.mark.parametrize("ending", [".mp4", ".avi", ".mkv"])
+def test_a_disk_that_is_nearly_full_is_no_error(small_disk: Path, ending: str):
+    sink = VideoSink(small_disk / f"a{ending}", fps=10.0)
+    for index in range(5):
+        sink.write(result(index))
+    sink.close()
+    assert frames_of(small_disk / f"a{ending}") == 5

@@ -84,8 +84,10 @@ def test_as_fast_as_it_goes_for_as_long_as_wanted(recorded: Path):
 
 def test_dropped_frames_are_gaps(recorded: Path):
     spec = script(recorded, fault(kind="drop", at=5, frames=3))
-    frames, _ = played(open_source(spec, FAST))
+    source = open_source(spec, FAST)
+    frames, _ = played(source)
     assert [frame.index for frame in frames] == [n for n in range(40) if n not in (5, 6, 7)]
+    assert source.dropped == 3
 
 
 def test_a_fault_may_come_again(recorded: Path):
@@ -220,7 +222,8 @@ def test_a_file_in_real_time(recorded: Path):
         pytest.param("video = ", "is not TOML", id="no-toml"),
         pytest.param("video = '\udcff'", "is not UTF-8", id="no-utf8"),
         pytest.param("", "names no recording", id="nothing"),
-        pytest.param('video = "a"\npictures = "b"', "either video or pictures", id="both"),
+        pytest.param('video = "a"\npictures = "b"', "a video and pictures", id="both"),
+        pytest.param('video = ""', "names no recording", id="empty-name"),
         pytest.param('video = "gone.mp4"', r"gone\.mp4: no such file", id="absent"),
         pytest.param('video = "clip.avi"\nspeed = 2', "speed: Extra inputs", id="unknown-key"),
         pytest.param(fault(kind="explode", at=1), r"fault\.0\.kind", id="unknown-fault"),

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -66,7 +67,17 @@ def test_after_a_kill_all_lines_are_whole_and_the_video_plays(
     assert frames_that_play(video) == 30
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_slow_cameras_video_plays_after_a_kill(colour_bundle: Path, endless: str, tmp_path: Path):
+    """A still scene of a few frames a second: FFmpeg would hold half a minute of it back."""
+    jsonl, video = tmp_path / "answers.jsonl", tmp_path / "annotated.mp4"
+    process = started(colour_bundle, endless, "--jsonl", jsonl, "--video", video)
+    wait_for_lines(jsonl, 40)
+    process.kill()
+    process.communicate()
+    assert frames_that_play(video) >= 24  # at most a fragment of twelve is missing
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stop_is_answered_within_a_second_with_all_flushed(
     colour_bundle: Path, endless: str, tmp_path: Path, stop: signal.Signals
 ):
@@ -83,6 +94,18 @@ def test_a_stop_is_answered_within_a_second_with_all_flushed(
     assert f"{len(records)} frames in" in out
     # A video of a live source keeps real time: at least a picture for each answer, and it plays.
     assert frames_that_play(video) >= len(records) - 1
+
+
+def test_a_stop_is_answered_while_a_camera_does_not(colour_bundle: Path):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"rtsp://127.0.0.1:{mute.getsockname()[1]}/x"
+        process = started(colour_bundle, address, "--timeout", "30")
+        mute.accept()[0].settimeout(60)  # it has begun to connect, and hears nothing
+        asked = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert time.monotonic() - asked < 5  # and not the thirty seconds of the timeout
+    assert (process.returncode, err) == (130, "edgeproof: interrupted\n")
 
 
 def test_a_long_replay_loses_nothing_and_leaks_nothing(colour_bundle: Path, tmp_path: Path):

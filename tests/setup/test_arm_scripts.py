@@ -90,7 +90,8 @@ def test_what_runs_on_neither_side_is_no_difference(tmp_path):
 
 @pytest.mark.parametrize(("off", "news"), [(0.05, False), (0.5, True)])
 def test_a_known_difference_is_news_only_when_it_grows(off, news):
-    found = Comparison(1, 0, 0, {"onnxruntime/onnx-int8": Difference(None, 0.5, off)}, {})
+    difference = Difference(None, 0.5, off, tolerance=0.1)
+    found = Comparison(1, 0, 0, {"onnxruntime/onnx-int8": difference}, {})
     assert bool(found.failures()) is news
 
 
