@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from converters.onnx.tidy import tidy
 from converters.tflite.graph import TfliteGraph
 from converters.tflite.large_weights import without_large_weights
 from converters.unsupported import unsupported_operators
-from edge_runtime.quiet import quiet_native_stderr
+from edge_runtime.quiet import Shared, python_output, quiet_native_stderr
 
 INPUT_NAME = "image"
 OUTPUT_NAME = "probabilities"
@@ -108,16 +107,15 @@ def onnx_from_tflite(tflite: bytes) -> bytes:
 
 
 @contextlib.contextmanager
-def quiet_converters() -> Iterator[None]:
-    """Converters greet, warn of what is no concern of the user's, and say how long they took."""
+def _quiet_converters() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-            quiet_native_stderr(),
-        ):
+        with python_output(), quiet_native_stderr():
             yield
     finally:
         logging.disable(before)
+
+
+# Converters greet, warn of what is no concern of the user's, and say how long they took.
+quiet_converters = Shared(_quiet_converters)

@@ -3,16 +3,73 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Generic, TypeVar
 
 # Standard error is the whole process's: the first body in takes it away, the last gives it back.
 _lock = threading.Lock()
 _LONGEST_LOG_BYTES = 1 << 16
 _bodies = 0
 _kept = -1
+
+
+T = TypeVar("T")
+
+
+class Shared(Generic[T]):
+    """A context of the whole process: the first of overlapping bodies enters it, the last leaves.
+
+    Entered by each, `contextlib.redirect_stdout` and its like would give back to the process what
+    another body had put there: two threads later, nothing that is printed arrives any more.
+    """
+
+    def __init__(self, make: Callable[[], AbstractContextManager[T]]) -> None:
+        """Args: make: the context, when there is none."""
+        self._make = make
+        self._lock = threading.Lock()
+        self._bodies = 0
+        self._context: AbstractContextManager[T] | None = None
+        self._value: T | None = None
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[T]:
+        with self._lock:
+            if self._context is None:
+                context = self._make()
+                self._value = context.__enter__()
+                self._context = context
+            self._bodies += 1
+            value: T = self._value  # type: ignore[assignment]  # there is a context, so it is set
+        try:
+            yield value
+        finally:
+            with self._lock:
+                self._bodies -= 1
+                if self._bodies == 0 and self._context:
+                    context, self._context = self._context, None
+                    context.__exit__(None, None, None)
+
+
+@contextlib.contextmanager
+def _python_output() -> Iterator[io.StringIO]:
+    said = io.StringIO()
+    with (
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(said),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        yield said
+
+
+# What Python code prints and warns of in the body; what other bodies print meanwhile is there, too.
+python_output = Shared(_python_output)
 
 
 @contextlib.contextmanager

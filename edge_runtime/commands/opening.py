@@ -66,8 +66,8 @@ def _while_listening(open_it: Callable[[], Source]) -> Source:
             failed.append(exc)
 
     thread = threading.Thread(target=work, name="edgeproof-opening", daemon=True)
-    thread.start()
     with _leave_it_hanging(thread):
+        thread.start()
         while thread.is_alive():
             thread.join(_POLL_S)
     if failed:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,7 @@ from edge_runtime.engines.onnx_providers import (
 from edge_runtime.engines.onnx_share import AssignmentMeter
 from edge_runtime.engines.options import NO_OPTIONS, EngineOptions
 from edge_runtime.errors import AcceleratorError, EngineError
-from edge_runtime.quiet import native_stderr
+from edge_runtime.quiet import native_stderr, python_output
 from edge_runtime.text import one_line
 
 _DTYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
@@ -92,14 +89,8 @@ class OnnxRuntimeEngine(Engine):
         settings.log_severity_level = _SEVERITY_ERROR
         meter = None if providers == [CPU] else AssignmentMeter(settings)
         told = [with_options(name, model, options) for name in providers]
-        printed = io.StringIO()
         try:
-            with (
-                native_stderr() as written,
-                contextlib.redirect_stdout(printed),
-                warnings.catch_warnings(),
-            ):
-                warnings.simplefilter("ignore")
+            with native_stderr() as written, python_output() as printed:
                 self._session = onnxruntime.InferenceSession(str(model), settings, providers=told)
                 said = written() + printed.getvalue()
         except Exception as exc:  # onnxruntime raises its own, unrelated classes

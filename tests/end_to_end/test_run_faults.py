@@ -19,6 +19,8 @@ def started(bundle: Path, source: str, *arguments: str | Path) -> "subprocess.Po
     command = [sys.executable, "-m", "edgeproof", "run", bundle, "--source", source, *arguments]
     return subprocess.Popen(
         [str(part) for part in command],
+        # Whoever started these tests with nohup has every child ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
