@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import stat
 import string
 import sys
 from dataclasses import fields
@@ -27,6 +29,8 @@ if sys.version_info >= (3, 11):
 else:  # Python 3.10
     import tomli as tomllib
 
+_MOST_BYTES = 64 << 10
+_TOLD_CHARS = 200
 _PIPELINE_FIELDS = ("index", "width", "height", "fps")
 
 
@@ -60,10 +64,20 @@ def _keys(cls: type, but: str = "") -> tuple[str, ...]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        # To read a pipe or /dev/zero could take for ever.
+        is_regular = stat.S_ISREG(path.stat().st_mode)
+        with path.open("rb") if is_regular else io.BytesIO() as file:
+            raw = file.read(_MOST_BYTES + 1)
     except OSError as exc:
         raise ProfileError(f"{path}: cannot be read: {exc.strerror or exc}.") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
+    if not is_regular:
+        raise ProfileError(f"{path}: cannot be read: it is no regular file.")
+    if len(raw) > _MOST_BYTES:
+        raise ProfileError(f"{path}: is larger than {_MOST_BYTES >> 10} KiB; no profile is.")
+    try:
+        # Windows' editor begins a file with a mark.
+        return tomllib.loads(raw.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as exc:  # also numbers of thousands of digits
         raise ProfileError(f"{path}: not a TOML file: {exc}.") from exc
 
 
@@ -94,10 +108,12 @@ def _camera(table: _Table) -> CameraSettings:
 
 def _check_pipeline(table: _Table, pipeline: str) -> None:
     try:
-        used = {name for _, name, _, _ in string.Formatter().parse(pipeline) if name is not None}
+        parsed = [p for p in string.Formatter().parse(pipeline) if p[1] is not None]
     except ValueError as exc:
         raise table.error("pipeline", f"has a bad field: {exc}") from exc
-    for name in sorted(used.difference(_PIPELINE_FIELDS)):
+    if any(form or conversion for _, _, form, conversion in parsed):
+        raise table.error("pipeline", "has a field with a format; it is just {index} and the like")
+    for name in sorted({str(p[1]) for p in parsed}.difference(_PIPELINE_FIELDS)):
         raise table.error(
             "pipeline", f"has unknown field {{{name}}}; it may use {', '.join(_PIPELINE_FIELDS)}"
         )
@@ -129,6 +145,8 @@ class _Table:
         text: str = self._value(key, str, "a string", default)
         if default is None and not text.strip():
             raise self.error(key, "is empty; it must be a string with something in it")
+        if not all(c.isprintable() or c == "\n" for c in text):
+            raise self.error(key, "holds a character that does not print")
         return text.strip()
 
     def number(self, key: str, lowest: int, highest: int) -> int:
@@ -167,7 +185,7 @@ class _Table:
             raise self.error(key, f"is missing; it must be {want}")
         value = self._values[key]
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise self.error(key, f"must be {want}; it is {value!r}")
+            raise self.error(key, f"must be {want}; it is {repr(value)[:_TOLD_CHARS]}")
         return value
 
     def _allowed(self, key: str, value: str, allowed: tuple[str, ...]) -> str:

@@ -22,6 +22,14 @@ def read_bytes(path: Path, limit_bytes: int = 4096) -> bytes:
         return b""
 
 
+def is_file(path: Path) -> bool:
+    """Whether it is a file that may be looked at; a folder that is locked hides what is in it."""
+    try:
+        return path.is_file()
+    except OSError:  # before Python 3.14 only what is absent is no error
+        return False
+
+
 def _without_waiting(path: str, flags: int) -> int:
     # A pipe that nobody writes to would hold up its opening already.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from devices._reading import names_in, read_text, whole_number
+from devices._reading import is_file, names_in, read_text, whole_number
 
 # What is outside is a broken sensor, not a hot or a fast one.
 TEMPERATURE_C = (-55.0, 150.0)
@@ -87,7 +87,7 @@ def temperature_sensors(root: Path) -> tuple[Sensor, ...]:
     return tuple(
         Sensor(name, (str(path),), 1e-3, TEMPERATURE_C)
         for name, path in _named_apart(found)
-        if path.is_file()
+        if is_file(path)
     )
 
 
@@ -96,7 +96,7 @@ def clock_sensors(root: Path) -> tuple[Sensor, ...]:
     sensors = [
         Sensor(f"cpu{policy.name[6:]}", (str(policy / "scaling_cur_freq"),), 1e-3, CLOCK_MHZ)
         for policy in cpu_policies(root)
-        if (policy / "scaling_cur_freq").is_file()
+        if is_file(policy / "scaling_cur_freq")
     ]
     folder = root / "sys/class/devfreq"
     gpu = [name for name in names_in(folder) if name.rpartition(".")[2] in _GPU_NAMES]
@@ -134,11 +134,11 @@ def _hwmon_rails(root: Path) -> Iterator[Sensor]:
             power, volts, amperes = (
                 chip / f"{kind}{number}_input" for kind in ("power", "in", "curr")
             )
-            if power.is_file():
+            if is_file(power):
                 name = read_text(chip / f"power{number}_label") or label or chip_name
                 yield Sensor(name, (str(power),), 1e-6, POWER_W)
             # An INA3221's unlabelled channels are its shunts, and "NC" is not connected.
-            elif label and label != "NC" and volts.is_file() and amperes.is_file():
+            elif label and label != "NC" and is_file(volts) and is_file(amperes):
                 yield Sensor(label, (str(volts), str(amperes)), 1e-6, POWER_W)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from devices import _sensors
-from devices._reading import read_bytes
+from devices._reading import is_file, read_bytes
 
 # Bit -> what it says; 16 bits up, that it was so at some time since the start.
 # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
@@ -115,7 +115,7 @@ def _firmware(root: Path) -> _FirmwareFile | _Vcgencmd | None:
             for file in sorted((root / "sys/devices/platform").glob(pattern)):
                 return _FirmwareFile(file)
     for name in _VCGENCMD:
-        if (root / name).is_file():
+        if is_file(root / name):
             return _Vcgencmd(root / name)
     return None
 
@@ -130,4 +130,4 @@ def _throttle_counters(root: Path) -> tuple[str, ...]:
     """Counters of a PC's processor; the package's is one for all of its cores."""
     name = "thermal_throttle/package_throttle_count"
     counter = root / "sys/devices/system/cpu/cpu0" / name
-    return (str(counter),) if counter.is_file() else ()
+    return (str(counter),) if is_file(counter) else ()

@@ -82,7 +82,8 @@ def _print_tables(device: Device, chosen: Profile | None, profiles: Mapping[str,
     for heading in ("Device", "Threads", "First choice", "Camera"):
         known.add_column(heading)
     for each in profiles.values():
-        known.add_row(*_profile_row(each), style="bold" if each is chosen else None)
+        cells = map(Text, _profile_row(each))  # a "[" in a title is no markup
+        known.add_row(*cells, style="bold" if each is chosen else None)
     console.print(known)
     console.print(Text(f"Your own profiles: {user_profiles_folder()}/NAME.toml"))
 

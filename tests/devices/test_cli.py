@@ -34,6 +34,17 @@ def test_tables_name_the_machine_and_every_profile(run, board):
         assert name in result.output
 
 
+def test_a_title_that_looks_like_markup_is_shown_as_it_is(run, board, own_profiles):
+    own_profiles.mkdir(parents=True)
+    shipped = (PROFILES_FOLDER / "raspberry_pi_5.toml").read_text()
+    odd = shipped.replace('"Raspberry Pi 5"', '"a [bold]x[/] [/nope]"')
+    assert odd != shipped
+    (own_profiles / "mine.toml").write_text(odd)
+    result = run("--root", board("Somebody's board", "somebody,board"))
+    assert result.exit_code == 0
+    assert "a [bold]x[/] [/nope]" in result.output
+
+
 def test_json_is_complete(run, board):
     root = board("Raspberry Pi 5 Model B Rev 1.0", "raspberrypi,5-model-b")
     report = json.loads(run("--json", "--root", root).output)

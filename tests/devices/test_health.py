@@ -44,6 +44,25 @@ def test_a_raspberry_pi_4(machine):
     )
 
 
+def test_folders_that_are_locked_are_passed_over(machine, monkeypatch):
+    """As for a user who is not root: there to be listed, and nothing in them to be looked at."""
+    root = machine(
+        {
+            f"{THERMAL}/thermal_zone0/type": "cpu-thermal\n",
+            f"{THERMAL}/thermal_zone0/temp": "48312\n",
+            f"{CPU}/policy0/scaling_cur_freq": "1500000\n",
+            "proc/meminfo": MEMINFO,
+        }
+    )
+
+    def locked(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", locked)
+    seen = HealthSampler(root).sample()
+    assert (seen.temperatures_c, seen.clocks_mhz) == ({}, {})
+
+
 def test_a_jetson_orin(machine):
     """Rails as hwmon; the third is its shunts' sum, which is no rail. One zone is asleep."""
     ina = "sys/class/hwmon/hwmon3"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -316,6 +317,17 @@ def changed(old: str, new: str) -> str:
         pytest.param(changed("[match]", "[[match]]"), "'match' must be a table", id="no-table"),
         pytest.param(changed('"Toaster"', '" "'), "'title' is empty", id="blank"),
         pytest.param("title = ", "not a TOML file", id="not-toml"),
+        pytest.param(f"threads = {'9' * 5000}", "not a TOML file", id="endless-number"),
+        pytest.param("# x\n" * 20_000, "larger than 64 KiB", id="endless-file"),
+        pytest.param(changed('"Toaster"', '"\\u001b[2J"'), "does not print", id="escape"),
+        pytest.param(
+            changed('"v4l2"', '"nvargus"\npipeline = "src {width:>99999999}"'),
+            "has a field with a format",
+            id="format",
+        ),
+        pytest.param(
+            changed("threads = 2", f'threads = "{"9" * 5000}"'), "must be a whole", id="long-value"
+        ),
         pytest.param("", "'title' is missing", id="empty-file"),
     ],
 )
@@ -326,6 +338,7 @@ def test_a_bad_profile_is_one_clear_error(tmp_path, text, message):
         load_profiles(tmp_path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
     assert isinstance(caught.value, EdgeproofError)
 
 
@@ -335,10 +348,16 @@ def test_a_profile_of_binary_rubbish(tmp_path):
         load_profiles(tmp_path)
 
 
-def test_a_folder_in_the_place_of_a_profile(tmp_path):
-    (tmp_path / "toaster.toml").mkdir()
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda p: p.symlink_to("/dev/zero")])
+def test_no_regular_file_in_the_place_of_a_profile(tmp_path, make):
+    make(tmp_path / "toaster.toml")
     with pytest.raises(ProfileError, match=r"toaster\.toml: cannot be read"):
         load_profiles(tmp_path)
+
+
+def test_a_profile_as_windows_editor_saves_it(tmp_path):
+    (tmp_path / "toaster.toml").write_text(GOOD, encoding="utf-8-sig")
+    assert load_profiles(tmp_path)["toaster"].title == "Toaster"
 
 
 def test_a_users_own_profile(own_profiles, board):
