@@ -15,7 +15,7 @@ from devices._reading import clean
 from devices.doctor import python_checks, system_checks
 from devices.doctor.finding import Finding, Needs, Patient
 from devices.doctor.probe import look_into
-from devices.errors import UnknownDeviceError
+from devices.errors import ProfileError, UnknownDeviceError
 from devices.facts import detect
 from devices.profiles import profile_for
 
@@ -50,9 +50,6 @@ def diagnose(
     Args:
         python: interpreter of the environment that is examined, in a process of its own.
         needs: what a bundle needs, to be held against what is free.
-
-    Raises:
-        ProfileError: a profile file is malformed.
     """
     return examine(_patient(Path(root), python, needs))
 
@@ -73,15 +70,19 @@ def _line(text: str) -> str:
 
 def _patient(root: Path, python: str, needs: Needs | None) -> Patient:
     device = detect(root)
+    profile, broken = None, ""
     try:
         profile = profile_for(device)
     except UnknownDeviceError:
-        profile = None
+        pass
+    except ProfileError as exc:
+        broken = str(exc)
     return Patient(
         root=root,
         device=device,
         health=HealthSampler(root).sample(),
         profile=profile,
+        broken_profile=broken,
         python=look_into(python),
         user=os.geteuid(),
         groups=frozenset({*os.getgroups(), os.getegid()}),

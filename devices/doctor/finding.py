@@ -91,6 +91,7 @@ class Patient:
         free_bytes: free disk space where the user is.
         glibc: version of the C library, e.g. (2, 36); None where unknown.
         needs: what a bundle needs, where one was named.
+        broken_profile: what is wrong with a profile file of the user's, so that none is known.
     """
 
     root: Path
@@ -105,3 +106,4 @@ class Patient:
     free_bytes: int | None
     glibc: tuple[int, ...] | None = None
     needs: Needs | None = None
+    broken_profile: str = ""

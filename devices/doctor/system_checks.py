@@ -24,7 +24,10 @@ _POWERSAVE_IS_FINE = {"intel_pstate", "amd-pstate-epp", "amd_pstate_epp"}
 def check_profile(patient: Patient) -> Iterator[Finding]:
     """Whether the board is a known one."""
     model = patient.device.model or "this machine"
-    if patient.profile is None:
+    if patient.broken_profile:
+        remedy = "mend that file or move it away: until then no command knows a profile"
+        yield Finding("board", "problem", patient.broken_profile, remedy)
+    elif patient.profile is None:
         remedy = "name one with --profile, or write one: docs/devices.md"
         yield Finding("board", "warning", f"no profile suits {model}", remedy)
     elif patient.profile.name.startswith("generic_"):

@@ -75,6 +75,16 @@ def test_a_healthy_board_has_no_problem(patient):
     assert {each.status for each in examine(own)} <= {"ok", "note"}
 
 
+def test_a_broken_profile_is_a_finding_among_the_others(tmp_path, own_profiles):
+    own_profiles.mkdir(parents=True)
+    (own_profiles / "mine.toml").write_text("x =")
+    findings = diagnose(write_files(tmp_path / "root", board_files("raspberry_pi_5")))
+    [board] = [each for each in findings if each.check == "board"]
+    assert board.status == "problem"
+    assert "mine.toml: not a TOML file" in board.found
+    assert len({each.check for each in findings}) > 10
+
+
 def test_every_check_survives_an_empty_machine(tmp_path):
     empty = Patient(
         *(tmp_path, Device(), Health(), None, PythonFacts(error="cannot be run")),
