@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from environment import Environment
+from environment import REPOSITORY, Environment
 
 LIMIT_S = 3600
 
@@ -39,3 +40,14 @@ class Guest:
             env={**kept, "ARM_CPU": self.cpu},
         )
         return done.returncode, done.stdout + done.stderr
+
+
+def own_python(environment: Environment) -> Path:
+    """This machine's Python with the same engines; tflite-runtime lives in a peer environment."""
+    if "tflite-runtime" not in environment.engines:
+        return Path(sys.executable)
+    peers = REPOSITORY / ".peers"
+    if not (peers / "legacy/.complete").is_file():
+        script = REPOSITORY / "scripts/make_peer_envs.sh"
+        subprocess.run(["sh", script, peers, "legacy"], check=True)
+    return peers / "legacy/bin/python"

@@ -33,7 +33,10 @@ def is_tflite(file: Path) -> bool:
 
 
 def on_litert(file: Path, picture: np.ndarray) -> np.ndarray:
-    from ai_edge_litert.interpreter import Interpreter
+    try:
+        from tflite_runtime.interpreter import Interpreter  # where it is, it is what is asked about
+    except ImportError:
+        from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(file), num_threads=1)
     interpreter.allocate_tensors()

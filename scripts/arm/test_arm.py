@@ -28,7 +28,7 @@ from typing import Any
 from compare import compare
 from debian import Impossible
 from environment import REPOSITORY, Environment, build, environments, install_wheels
-from guest import Guest
+from guest import Guest, own_python
 from table import write_table
 
 from converters.variants import RECIPES
@@ -197,7 +197,7 @@ def _answers(guest: Guest, material: Material) -> tuple[dict[str, Any], list[str
     environment, program = guest.environment, Path(__file__).with_name("record.py")
     here, there = (guest.work / f"{side}-{guest.name}.npz" for side in ("x86", "arm"))
     engines = ",".join(environment.engines)
-    own = _own_python(environment)
+    own = own_python(environment)
     arguments = [str(material.bundle), str(here), engines, *map(str, material.photographs)]
     done = subprocess.run(
         [str(own), str(program), *arguments],
@@ -212,17 +212,6 @@ def _answers(guest: Guest, material: Material) -> tuple[dict[str, Any], list[str
         raise SystemExit(f"{program.name} failed on {guest.name}: {said[-2000:]}")
     comparison = compare(here, there)
     return comparison.as_dict(), comparison.failures()
-
-
-def _own_python(environment: Environment) -> Path:
-    """This machine's Python with the same engines; tflite-runtime lives in a peer environment."""
-    if "tflite-runtime" not in environment.engines:
-        return Path(sys.executable)
-    peers = REPOSITORY / ".peers"
-    if not (peers / "legacy/.complete").is_file():
-        script = REPOSITORY / "scripts/make_peer_envs.sh"
-        subprocess.run(["sh", script, peers, "legacy"], check=True)
-    return peers / "legacy/bin/python"
 
 
 def _tests(guest: Guest, material: Material) -> tuple[str, list[str]]:

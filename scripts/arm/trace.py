@@ -20,7 +20,7 @@ import numpy as np
 from cuts import Cut, onnx_cuts, tflite_cuts
 from debian import Impossible
 from environment import REPOSITORY, build, environments
-from guest import Guest
+from guest import Guest, own_python
 
 from converters.layer_names import layer_name
 from edge_runtime import Bundle, decode_image
@@ -53,7 +53,7 @@ def main() -> int:
         print(f"not traced: {exc}")
         return 3
     here, there = folder / "here.npz", folder / "there.npz"
-    subprocess.run([sys.executable, PROGRAM, folder, here], check=True, cwd=REPOSITORY)
+    subprocess.run([own_python(environment), PROGRAM, folder, here], check=True, cwd=REPOSITORY)
     code, said = guest.run(PROGRAM, folder, there)
     if code != 0:
         raise SystemExit(f"{PROGRAM.name} failed on {guest.name}: {said[-2000:]}")
