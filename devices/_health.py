@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from devices import _sensors
+from devices._reading import MOST_MEMORY_KIB
 from devices._throttling import Throttling
 
 _MAX_LOAD = 100_000.0
@@ -115,7 +116,7 @@ def _memory(meminfo: bytes) -> tuple[int | None, int | None]:
     for line in meminfo.splitlines()[:8]:
         name, _, rest = line.partition(b":")
         kibibytes = _sensors.integer(rest.partition(b"kB")[0])
-        if kibibytes is not None and kibibytes >= 0:
+        if kibibytes is not None and 0 <= kibibytes <= MOST_MEMORY_KIB:
             found.setdefault(name, kibibytes * 1024)
     total = found.get(b"MemTotal") or None
     available = found.get(b"MemAvailable")

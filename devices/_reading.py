@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+# A pebibyte: no machine that runs this has more.
+MOST_MEMORY_KIB = 1 << 40
 TEXT_CHARS = 200  # a model or CPU name longer than this is garbage; keep tables readable
 
 

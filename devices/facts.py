@@ -11,7 +11,7 @@ from typing import Any
 
 from devices._accelerators import Jetson, accelerators, jetson
 from devices._cpuinfo import CpuInfo, parse_cpuinfo
-from devices._reading import clean, names_in, read_bytes, read_text, whole_number
+from devices._reading import MOST_MEMORY_KIB, clean, names_in, read_bytes, read_text, whole_number
 
 CPUINFO_BYTES = 1 << 20  # a 512-core x86 server stays below
 
@@ -195,8 +195,8 @@ def _memory_bytes(root: Path) -> int | None:
     for line in read_bytes(root / "proc/meminfo").splitlines():
         if line.startswith(b"MemTotal:"):
             fields = line.decode("utf-8", errors="replace").split()
-            kibibytes = whole_number(fields[1]) if len(fields) > 1 else None
-            return kibibytes * 1024 if kibibytes else None
+            kibibytes = (whole_number(fields[1]) if len(fields) > 1 else None) or 0
+            return kibibytes * 1024 if 0 < kibibytes <= MOST_MEMORY_KIB else None
     return None
 
 

@@ -227,6 +227,11 @@ def test_locked_files_are_passed_over(board):
     assert (device.model, device.os_name, device.cpu_model) == (None, None, "Cortex-A76")
 
 
+def test_memory_that_no_machine_has_is_not_believed(machine):
+    root = machine({"proc/meminfo": "MemTotal: 999999999999999999 kB\n"})
+    assert detect(root).memory_bytes is None
+
+
 def test_a_read_that_fails_half_way_is_passed_over(board, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError(5, "Input/output error")
