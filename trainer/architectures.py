@@ -1,18 +1,25 @@
-"""The models that can be trained, as one table, and how each is built."""
+"""The models that can be trained, as one table: `architectures.toml` says how, `models/` builds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edge_runtime.errors import did_you_mean
 from edge_runtime.preprocess import MAX_SIDE, Fit
 from trainer.errors import ArchitectureError, OptionError
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 if TYPE_CHECKING:
     import keras
-
 
 # Inputs of fewer pixels a side are small: another learning rate and augmentation suits them.
 SMALL_SIDE = 64
@@ -57,10 +64,13 @@ class Architecture:
     """One row of the table.
 
     Attributes:
+        builder: its function in `trainer.models`, as `FILE.FUNCTION`.
+        arguments: given to the builder.
         side: input's width and height in pixels unless the user says otherwise.
         min_side: the smallest input that leaves something to the last layers.
         weights: starting weights unless the user says otherwise.
-        alphas: width multipliers that `imagenet` weights exist for; empty: it has no width.
+        alphas: width multipliers that `imagenet` weights exist for.
+        scaled: whether random weights can be had in any width although there are none of ImageNet.
         scratch: stages from random weights.
         large_scratch: likewise for inputs of `SMALL_SIDE` and more.
         tuning: stages from pretrained weights; empty: it takes none.
@@ -68,15 +78,34 @@ class Architecture:
 
     name: str
     about: str
+    builder: str
     side: int
     min_side: int
     fit: Fit
     weights: Literal["none", "imagenet"]
-    alphas: tuple[float, ...]
     scratch: tuple[Stage, ...]
     large_scratch: tuple[Stage, ...]
-    tuning: tuple[Stage, ...]
-    build: Callable[[ModelSpec], keras.Model]
+    tuning: tuple[Stage, ...] = ()
+    alphas: tuple[float, ...] = ()
+    scaled: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_width(self) -> bool:
+        """Whether `--alpha` changes anything."""
+        return bool(self.alphas) or self.scaled
+
+    def build(self, spec: ModelSpec) -> keras.Model:
+        """The model: uint8 (batch, height, width, 3) to probabilities, float32 (batch, units).
+
+        Raises:
+            WeightsError: when the starting weights cannot be had or do not fit.
+        """
+        module, _, function = self.builder.partition(".")
+        build: Callable[..., keras.Model] = getattr(
+            importlib.import_module(f"trainer.models.{module}"), function
+        )
+        return build(spec, **self.arguments)
 
     def stages(self, *, side: int, pretrained: bool) -> tuple[Stage, ...]:
         if pretrained:
@@ -92,126 +121,25 @@ class Architecture:
             )
 
 
-def _article_cnn(spec: ModelSpec) -> keras.Model:
-    from trainer.keras_quiet import keras
+def _table() -> dict[str, Architecture]:
+    file = Path(__file__).with_name("architectures.toml")
+    table = tomllib.loads(file.read_text(encoding="utf-8"))
+    stages = {name: Stage(**{"name": name, **entry}) for name, entry in table["stage"].items()}
 
-    layers = keras.layers
-    image = _image(spec)
-    x = layers.Rescaling(1 / 255, name="scale")(image)
-    for filters in (32, 64, 128):
-        x = layers.Conv2D(filters, 3, activation="relu")(x)
-        x = layers.MaxPooling2D(2)(x)
-    x = layers.Flatten()(x)
-    x = layers.Dropout(0.5)(x)
-    x = layers.Dense(512, activation="relu")(x)
-    return keras.Model(image, _probabilities(x, spec.units), name="article_cnn")
+    def row(name: str, entry: dict[str, Any]) -> Architecture:
+        lists = {key: tuple(v) for key, v in entry.items() if isinstance(v, list)}
+        named = {
+            key: tuple(stages[stage] for stage in entry.get(key, ()))
+            for key in ("scratch", "large_scratch", "tuning")
+        }
+        builder = {"builder": entry["build"]}
+        plain = {key: value for key, value in entry.items() if key != "build"}
+        return Architecture(name=name, **{**plain, **lists, **named, **builder})
 
-
-def _mobilenet_v2(spec: ModelSpec) -> keras.Model:
-    return _mobilenet(spec, "MobileNetV2", {})
-
-
-def _mobilenet_v3_small(spec: ModelSpec) -> keras.Model:
-    return _mobilenet(spec, "MobileNetV3Small", {"include_preprocessing": False})
+    return {name: row(name, entry) for name, entry in table["architecture"].items()}
 
 
-def _mobilenet(spec: ModelSpec, application: str, extra: dict[str, Any]) -> keras.Model:
-    from trainer.keras_quiet import keras
-    from trainer.weights import pretrained_values
-
-    layers = keras.layers
-    image = _image(spec)
-    # ImageNet's x/127.5 - 1 puts zero at level 127.5. At 128 it lies on a pixel level, so int8
-    # keeps all 256 levels exactly; half a level's shift does not matter to the features.
-    x = layers.Rescaling(1 / 127.5, offset=-128 / 127.5, name="scale")(image)
-    make = getattr(keras.applications, application)
-    settings = {"alpha": spec.alpha, "include_top": False, "weights": None, **extra}
-    # Built on our own input, the graph is flat: every layer can be named by a report.
-    body = make(input_tensor=x, **settings)
-    values = pretrained_values(make, settings, spec)
-    if values is not None:
-        body.set_weights(values)
-        _freeze_statistics(body)
-    x = layers.GlobalAveragePooling2D()(body.output)
-    x = layers.Dropout(0.2)(x)
-    return keras.Model(image, _probabilities(x, spec.units), name=application.lower())
-
-
-def _freeze_statistics(body: keras.Model) -> None:
-    # A frozen BatchNormalization uses its stored statistics: those of a small data set's batches
-    # are too noisy to replace ImageNet's.
-    from trainer.keras_quiet import keras
-
-    for layer in body.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
-
-
-def _image(spec: ModelSpec) -> Any:
-    from trainer.keras_quiet import keras
-
-    return keras.Input((*spec.input_hw, 3), dtype="uint8", name="image")
-
-
-def _probabilities(x: Any, units: int) -> Any:
-    from trainer.keras_quiet import keras
-
-    activation = "sigmoid" if units == 1 else "softmax"
-    return keras.layers.Dense(units, activation=activation, dtype="float32", name="probabilities")(
-        x
-    )
-
-
-_HEAD = Stage("head", "head", epochs=12, learning_rate=3e-3, patience=4)
-_FINE_TUNE = Stage("fine-tune", "all", epochs=12, learning_rate=1e-4, patience=5)
-_SCRATCH = Stage("from scratch", "all", epochs=60, learning_rate=1e-3, patience=15)
-# At full size the article's dense layer has 19 million weights: at 1e-3 it guessed for ten epochs.
-_SCRATCH_SLOWLY = replace(_SCRATCH, learning_rate=3e-4)
-
-ARCHITECTURES: dict[str, Architecture] = {
-    row.name: row
-    for row in (
-        Architecture(
-            name="article_cnn",
-            about="three convolutions and a dense layer; small, learns from scratch",
-            side=150,
-            min_side=22,
-            fit="stretch",
-            weights="none",
-            alphas=(),
-            scratch=(_SCRATCH,),
-            large_scratch=(_SCRATCH_SLOWLY,),
-            tuning=(),
-            build=_article_cnn,
-        ),
-        Architecture(
-            name="mobilenet_v2",
-            about="pretrained on ImageNet; the best answers from few pictures",
-            side=224,
-            min_side=32,
-            fit="letterbox",
-            weights="imagenet",
-            alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
-            scratch=(_SCRATCH,),
-            large_scratch=(_SCRATCH,),
-            tuning=(_HEAD, _FINE_TUNE),
-            build=_mobilenet_v2,
-        ),
-        Architecture(
-            name="mobilenet_v3_small",
-            about="pretrained on ImageNet; the fastest on a CPU",
-            side=224,
-            min_side=32,
-            fit="letterbox",
-            weights="imagenet",
-            alphas=(0.75, 1.0),
-            scratch=(_SCRATCH,),
-            large_scratch=(_SCRATCH,),
-            tuning=(_HEAD, _FINE_TUNE),
-            build=_mobilenet_v3_small,
-        ),
-    )
-}
+ARCHITECTURES = _table()
 
 
 def architecture(name: str) -> Architecture:

@@ -38,32 +38,36 @@ def train_command(
         typer.Option(
             "--architecture",
             "-a",
-            help="article_cnn learns from scratch; mobilenet_v2 and mobilenet_v3_small start from "
-            "ImageNet and need fewer pictures.",
+            help="article_cnn, resnet8, efficientnet_lite0 and compact_transformer learn from "
+            "scratch; mobilenet_v1, mobilenet_v2, mobilenet_v3_small, mobilenet_v3_large and "
+            "resnet50 start from ImageNet and need fewer pictures.",
         ),
     ] = "article_cnn",
     size: Annotated[
         int | None,
         typer.Option(
             help="Width and height of the model's input in pixels; smaller is faster.  "
-            "[default: 150 for article_cnn, 224 for the MobileNets]",
+            "[default: the architecture's, 224 for the pretrained ones]",
         ),
     ] = None,
     fit: Annotated[
         str | None,
         typer.Option(
             help="How a picture becomes square: stretch it, crop its middle, or letterbox it with "
-            "black.  [default: stretch for article_cnn, letterbox for the MobileNets]",
+            "black.  [default: stretch for article_cnn and resnet8, letterbox for the others]",
         ),
     ] = None,
     alpha: Annotated[
-        float, typer.Option(help="Width of a MobileNet: 0.35 is small and fast, 1.0 the original.")
+        float,
+        typer.Option(
+            help="Width of a MobileNet or EfficientNet: 0.35 is small and fast, 1.0 the original."
+        ),
     ] = 1.0,
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Where a MobileNet starts: imagenet (downloaded once), none (random), or a Keras "
-            "weights FILE of the same architecture, width and no top.  [default: imagenet]",
+            help="Where a pretrained one starts: imagenet (downloaded once), none (random), or a "
+            "Keras weights FILE of the same architecture, width and no top.  [default: imagenet]",
         ),
     ] = None,
     augment: Annotated[

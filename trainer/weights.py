@@ -21,7 +21,7 @@ def require_weights(arch: Architecture, weights: str, alpha: float) -> None:
         OptionError: when the architecture takes none, or has none of that width.
         WeightsError: when the file is missing.
     """
-    if not arch.alphas and alpha != 1.0:
+    if not arch.has_width and alpha != 1.0:
         raise OptionError(f"--alpha {alpha}: {arch.name} has no width to change; leave it away.")
     if not 0.05 <= alpha <= 4:
         raise OptionError(f"--alpha {alpha}: a width multiplier lies between 0.05 and 4.")
@@ -33,7 +33,7 @@ def require_weights(arch: Architecture, weights: str, alpha: float) -> None:
             "mobilenet_v2."
         )
     if weights == "imagenet":
-        if alpha not in arch.alphas:
+        if arch.has_width and alpha not in arch.alphas:
             widths = ", ".join(map(str, arch.alphas))
             raise OptionError(
                 f"--alpha {alpha}: ImageNet weights of {arch.name} exist for {widths}; take one of "

@@ -23,7 +23,8 @@ from edge_runtime.engines import load_engine
 from edge_runtime.preprocess import Preprocess
 from trainer.architectures import ARCHITECTURES, ModelSpec
 
-SIDES = {"article_cnn": 40, "mobilenet_v2": 64, "mobilenet_v3_small": 64}
+SIDES = dict.fromkeys(ARCHITECTURES, 64) | {"article_cnn": 40, "resnet8": 32}
+CONVOLUTIONAL = [name for name in ARCHITECTURES if name != "compact_transformer"]
 
 
 def alive(model: Any) -> Any:
@@ -74,7 +75,7 @@ def test_it_answers_as_the_keras_model(shipped, name: str):
     assert np.abs(answers(made, pixels) - want).max() < 5e-5
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_one_transpose_is_left_and_no_reshape(shipped, name: str):
     counts = Counter(node.op_type for node in OnnxGraph(shipped(name)[1]).nodes)
     assert counts["Transpose"] == 1  # pixels are NHWC, convolutions NCHW
@@ -86,6 +87,16 @@ def test_one_transpose_is_left_and_no_reshape(shipped, name: str):
     )
 
 
+def test_attention_moves_heads_and_nothing_else(shipped):
+    """For each of four blocks: heads of query, key, value and answer, and keys for the product."""
+    counts = Counter(node.op_type for node in OnnxGraph(shipped("compact_transformer")[1]).nodes)
+    assert counts["MatMul"] == 4 * 8
+    assert counts["Softmax"] == 4 + 1
+    assert counts["Transpose"] == 1 + 4 * 5 + 1
+    assert counts["Reshape"] == 4 * 4 + 1
+    assert not counts.keys() & {"Squeeze", "Identity", "Erf", "Gather", "Shape", "Slice"}
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_nodes_are_named_after_layers(shipped, name: str):
     model, made = shipped(name)
@@ -94,8 +105,9 @@ def test_nodes_are_named_after_layers(shipped, name: str):
     names = [node.name for node in graph.nodes]
     assert len(set(names)) == len(names)
     strange = {n for n in names if n.partition("/")[0] not in layers}
-    # MobileNetV3 multiplies with a plain `*`, which Keras has no layer for.
-    assert all(n.startswith("Mul") for n in strange)
+    # MobileNetV3 and the transformer's GELU multiply with a plain `*`: Keras has no layer for it.
+    # What scales the pixels keeps its name where padding stands before the first convolution.
+    assert {n.partition("_")[0] for n in strange} <= {"Mul", "Sigmoid", "Cast"}
     every = {*names, *graph.constants, *(t for node in graph.nodes for t in node.output)}
     assert not [n for n in every if ";" in n or " " in n or "__" in n]
     for node in graph.nodes:

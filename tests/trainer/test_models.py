@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from trainer.augment import AUGMENTATIONS, Augmentation
 from trainer.errors import ArchitectureError, OptionError, WeightsError
 from trainer.options import TrainOptions, resolve
 
-MOBILENETS = ["mobilenet_v2", "mobilenet_v3_small"]
+MOBILENETS = ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large"]
 
 
 def build(name: str, *, units: int = 3, alpha: float = 1.0, side: int = 32, weights: str = "none"):
@@ -53,6 +55,36 @@ def test_mobilenet_maps_level_128_to_exactly_zero(name):
     levels = np.asarray(scale(np.arange(256, dtype=np.uint8)))
     assert levels[128] == 0
     assert levels[0] == pytest.approx(-128 / 127.5)
+
+
+def test_resnet50_asks_of_its_first_layer_what_imagenets_weights_want():
+    """Levels of blue, green and red less their means: folded into the first convolution."""
+    from trainer.keras_quiet import keras
+    from trainer.models.applications import take_centred_pixels
+
+    keras.utils.set_random_seed(2)
+    first = keras.layers.Conv2D(4, 3)
+    first.build((None, 8, 8, 3))
+    first.bias.assign([0.5, -1.0, 2.0, 0.0])
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype(np.float32)
+    want = np.asarray(first(keras.applications.resnet50.preprocess_input(pixels.copy())))
+    take_centred_pixels(first)
+    answers = np.asarray(first((pixels - 128) / 127.5))
+    assert answers == pytest.approx(want, rel=1e-4, abs=1e-3)
+
+
+def test_efficientnet_lite0_is_googles():
+    """4.7 million parameters with a thousand classes, and neither swish nor squeeze-and-excite."""
+    model = build("efficientnet_lite0", units=1000, side=224)
+    assert model.count_params() == pytest.approx(4.69e6, rel=0.01)
+    kinds = {type(layer).__name__ for layer in model.layers}
+    assert not kinds & {"Multiply", "Activation"}
+    narrow = build("efficientnet_lite0", alpha=0.5)
+    assert narrow.count_params() < model.count_params() / 3
+
+
+def test_resnet8_is_mlperf_tinys():
+    assert build("resnet8", units=10).count_params() == pytest.approx(78_666, rel=0.005)
 
 
 @pytest.mark.parametrize("name", list(ARCHITECTURES))
@@ -238,3 +270,9 @@ def test_small_inputs_are_varied_less_unless_the_user_says_so():
     assert resolve(TrainOptions(side=150)).augment == "article"
     assert resolve(TrainOptions(side=32)).augment == "light"
     assert resolve(TrainOptions(side=32, augment="article")).augment == "article"
+
+
+def test_the_docs_list_every_architecture_as_it_is():
+    text = (Path(__file__).parents[2] / "docs" / "train.md").read_text(encoding="utf-8")
+    for name, row in ARCHITECTURES.items():
+        assert f"| `{name}` | {row.about} | {row.side} |" in text

@@ -1,0 +1,1 @@
+"""How each architecture is built: one module for each family, named by `architectures.toml`."""
