@@ -155,14 +155,15 @@ def _write_wrapper(environment: Environment, folder: Path, emulator: Path) -> No
     default = next(iter(environment.cpus))
     wrapper = binaries / "python"
     root = shlex.quote(str(folder))
+    home = folder / "root" / "usr" / "bin"  # where Debian's package has its Python
     wrapper.write_text(
-        f"#!/bin/sh\nfolder={root}\ncpu=${{ARM_CPU:-{default}}}\n"
+        f"#!/bin/sh\nfolder={root}\nhome={shlex.quote(str(home))}\ncpu=${{ARM_CPU:-{default}}}\n"
         f'exec {shlex.quote(str(emulator))} -cpu "$cpu" -0 "$folder/bin/python" '
-        f'-L "$folder/prefix/$cpu" "$folder/root/usr/bin/python{environment.python}" "$@"\n'
+        f'-L "$folder/prefix/$cpu" "$home/python{environment.python}" "$@"\n'
     )
     wrapper.chmod(0o755)
     (folder / "pyvenv.cfg").write_text(
-        f"home = {folder}/root/usr/bin\nversion = {environment.python}\n"
+        f"home = {home}\nversion = {environment.python}\n"
         f"include-system-site-packages = {'true' if environment.debs else 'false'}\n"
     )
 

@@ -188,32 +188,46 @@ def test_other_kernels_are_allowed_what_was_seen_between_engines(colour_bundle: 
     assert litert_check(bundle).status == "differs"
 
 
+def check_of_answers_a_little_off(
+    bundle: Path, reseal, place: int, precision: str, engine: str, **update: object
+) -> Check:
+    """What is said of a variant whose engine recorded answers between floor and tolerance away.
+
+    Args:
+        place: of the float32 variant that it is made of.
+        update: more to change in the manifest.
+    """
+    manifest = Bundle.open(bundle).manifest
+    variant = manifest.variants[place].model_copy(
+        update={"precision": precision, "tolerance": TOLERANCE, "floor": FLOOR, "engine": engine}
+    )
+    name, loaded = variant.name, load_engine(engine, bundle / variant.file.path)
+    cell = MatrixCell(variant=name, engine=engine, version=loaded.version, parity=variant.parity)
+    update |= {"schema_version": 2, "variants": (variant,), "matrix": (cell,)}
+    reseal(bundle, manifest.model_copy(update=update))
+    recorded = GoldenTensors.read(bundle / "golden" / "tensors.npz", variants=())
+    raw = loaded.infer(recorded.inputs)
+    off = raw + np.array([0.01, 0, -0.01], np.float32)
+    changed = {
+        "raw": {name: raw},
+        "probabilities": {name: raw},
+        "engine_raw": {(name, engine): off},
+    }
+    (check,) = [
+        c
+        for c in verify(rewrite(bundle, reseal, **changed)).checks
+        if c.subject == f"{name} on {engine}"
+    ]
+    return check
+
+
 @pytest.mark.parametrize(("in_half", "status"), [(False, "differs"), (True, "same")])
 def test_float16_onnx_may_differ_more_where_the_processor_computes_in_half_precision(
     twin_bundle: Path, reseal, monkeypatch: pytest.MonkeyPatch, in_half: bool, status: str
 ):
-    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime")
     monkeypatch.setattr("edge_runtime.verification.computes_in_half", lambda: in_half)
-    name, engine = "onnx-float16", "onnxruntime"
-    manifest = Bundle.open(twin_bundle).manifest
-    variant = manifest.variants[1].model_copy(
-        update={"precision": "float16", "tolerance": TOLERANCE, "floor": FLOOR, "engine": engine}
-    )
-    cell = MatrixCell(
-        variant=name, engine=engine, version=onnxruntime.__version__, parity=variant.parity
-    )
-    update = {"schema_version": 2, "variants": (variant,), "matrix": (cell,)}
-    reseal(twin_bundle, manifest.model_copy(update=update))
-    recorded = GoldenTensors.read(twin_bundle / "golden" / "tensors.npz", variants=())
-    raw = load_engine(engine, twin_bundle / "models" / "float32.onnx").infer(recorded.inputs)
-    bundle = rewrite(
-        twin_bundle,
-        reseal,
-        raw={name: raw},
-        probabilities={name: raw},
-        engine_raw={(name, engine): raw + np.array([0.01, 0, -0.01], np.float32)},
-    )
-    (check,) = [c for c in verify(bundle).checks if c.subject.startswith(name)]
+    check = check_of_answers_a_little_off(twin_bundle, reseal, 1, "float16", "onnxruntime")
     assert check.status == status
 
 
@@ -228,31 +242,10 @@ def test_float16_onnx_may_differ_more_where_the_processor_computes_in_half_preci
 def test_what_is_rounded_out_of_floats_may_differ_more_on_another_processor(
     colour_bundle: Path, reseal, precision: str, made_on: dict[str, str], status: str
 ):
-    name, engine = f"tflite-{precision}", "litert"
-    file = colour_bundle / "models" / "float32.tflite"
-    manifest = Bundle.open(colour_bundle).manifest
-    variant = manifest.variants[0].model_copy(
-        update={"precision": precision, "tolerance": TOLERANCE, "floor": FLOOR, "engine": engine}
+    provenance = {"machine": machine_facts() | made_on}
+    check = check_of_answers_a_little_off(
+        colour_bundle, reseal, 0, precision, "litert", provenance=provenance
     )
-    version = load_engine(engine, file).version
-    cell = MatrixCell(variant=name, engine=engine, version=version, parity=variant.parity)
-    update = {
-        "schema_version": 2,
-        "variants": (variant,),
-        "matrix": (cell,),
-        "provenance": {"machine": machine_facts() | made_on},
-    }
-    reseal(colour_bundle, manifest.model_copy(update=update))
-    recorded = GoldenTensors.read(colour_bundle / "golden" / "tensors.npz", variants=())
-    raw = load_engine(engine, file).infer(recorded.inputs)
-    bundle = rewrite(
-        colour_bundle,
-        reseal,
-        raw={name: raw},
-        probabilities={name: raw},
-        engine_raw={(name, engine): raw + np.array([0.01, 0, -0.01], np.float32)},
-    )
-    (check,) = [c for c in verify(bundle).checks if c.subject == f"{name} on {engine}"]
     assert check.status == status
 
 
