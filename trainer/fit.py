@@ -1,4 +1,4 @@
-"""The training loop: stages of epochs, the best weights kept, a checkpoint after every epoch."""
+"""The training loop: stages of epochs, the best weights kept, checkpoints on the way."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import numpy as np
 from edge_runtime.head import Head
 from trainer.architectures import Stage
 from trainer.augment import Augmentation
+from trainer.checkpoint_keeper import CheckpointKeeper
 from trainer.errors import DivergedError, ResumeError
 from trainer.fit_display import FitDisplay
-from trainer.fit_state import Checkpoint, FitState, read_checkpoint, write_checkpoint
+from trainer.fit_state import Checkpoint, FitState, read_checkpoint
 from trainer.pictures import Pixels
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class FitPlan:
     """Everything that decides a training's course.
 
     Attributes:
-        checkpoint: file to write after every epoch; read first when `resume`.
+        checkpoint: file that keeps the epochs that are done; read first when `resume`.
         identity: what the run is made of and with; a checkpoint of another identity is refused.
     """
 
@@ -57,16 +58,20 @@ def fit(core: keras.Model, train: Pixels, val: Pixels, plan: FitPlan) -> FitStat
     state = resumed.state if resumed else FitState()
     if resumed:
         _set_weights(core, resumed.weights, plan.checkpoint)
+    keeper = CheckpointKeeper(plan.checkpoint)
     with FitDisplay(plan.stages, batches=-(-len(train) // plan.batch_size)) as display:
-        while state.stage < len(plan.stages):
-            stage = plan.stages[state.stage]
-            model = _training_model(core, stage, plan)
-            if resumed:
-                _set_optimizer(model, resumed.optimizer, plan.checkpoint)
-            _run_stage(core, model, (train, val), plan, state, display)
-            resumed = None
-            core.set_weights(state.best_weights)
-            state.stage, state.stage_epoch, state.waited = state.stage + 1, 0, 0
+        try:
+            while state.stage < len(plan.stages):
+                stage = plan.stages[state.stage]
+                model = _training_model(core, stage, plan)
+                if resumed:
+                    _set_optimizer(model, resumed.optimizer, plan.checkpoint)
+                _run_stage(core, model, (train, val), plan, state, keeper, display)
+                resumed = None
+                core.set_weights(state.best_weights)
+                state.stage, state.stage_epoch, state.waited = state.stage + 1, 0, 0
+        finally:
+            keeper.flush()  # whatever happened, every epoch that was done is kept
     return state
 
 
@@ -91,6 +96,7 @@ def _run_stage(
     data: tuple[Pixels, Pixels],
     plan: FitPlan,
     state: FitState,
+    keeper: CheckpointKeeper,
     display: FitDisplay,
 ) -> None:
     stage = plan.stages[state.stage]
@@ -108,8 +114,9 @@ def _run_stage(
         _require_finite(figures, state, stage)
         _judge(core, state, figures["val_loss"])
         display.end_epoch(state, figures)
-        now = [np.asarray(variable) for variable in model.optimizer.variables]
-        write_checkpoint(plan.checkpoint, Checkpoint(state, plan.identity, core.get_weights(), now))
+        # Copies: the next epoch goes on with the same variables.
+        now = [np.array(variable) for variable in model.optimizer.variables]
+        keeper.keep(Checkpoint(state.snapshot(), plan.identity, core.get_weights(), now))
 
 
 def _run_epoch(

@@ -6,7 +6,7 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ class FitState:
     def epochs(self) -> int:
         """How many epochs are done, in all stages."""
         return len(self.history.get("loss", []))
+
+    def snapshot(self) -> FitState:
+        """A copy that later epochs leave as it is."""
+        history = {name: list(values) for name, values in self.history.items()}
+        return replace(self, history=history, best_weights=list(self.best_weights))
 
     def note(self, figures: Mapping[str, Any]) -> None:
         """Append one epoch's figures to the history."""

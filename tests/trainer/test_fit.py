@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edge_runtime.errors import StorageError
 from edge_runtime.head import Head
 from edge_runtime.preprocess import Preprocess
 from trainer.architectures import ARCHITECTURES, ModelSpec, Stage
@@ -60,20 +61,20 @@ def test_interrupted_and_resumed_ends_as_uninterrupted(dataset, tmp_path, monkey
 
     from trainer import fit as module
 
+    run_epoch = module._run_epoch
     for stop_after in (1, 2):  # within a stage, between two
         file = tmp_path / f"{stop_after}.npz"
-        written = []
 
-        def stop(path, checkpoint, after=stop_after, written=written):
-            write_checkpoint(path, checkpoint)
-            written.append(checkpoint.state.epochs)
-            if len(written) == after:
+        def stop(*arguments, after=stop_after):
+            if arguments[3] == after:
                 raise Stopped
+            return run_epoch(*arguments)
 
-        monkeypatch.setattr(module, "write_checkpoint", stop)
+        monkeypatch.setattr(module, "_run_epoch", stop)
         with pytest.raises(Stopped):
             fit(new_core(), dataset.train, dataset.val, plan(file, *stages))
-        monkeypatch.setattr(module, "write_checkpoint", write_checkpoint)
+        assert read_checkpoint(file).state.epochs == stop_after
+        monkeypatch.setattr(module, "_run_epoch", run_epoch)
         other = new_core()
         resumed = fit(other, dataset.train, dataset.val, plan(file, *stages, resume=True))
 
@@ -165,6 +166,54 @@ def test_checkpoint_comes_back_whole(tmp_path):
     assert (back.state.best_weights[0] == 0).all()
     assert back.optimizer[0] == 7
     assert math.isinf(back.state.best_loss)
+
+
+def checkpoint_of(epochs: int) -> Checkpoint:
+    state = FitState(history={"loss": [1.0] * epochs}, best_epoch=epochs)
+    return Checkpoint(state, {}, [np.full(3, float(epochs))], [])
+
+
+def test_checkpoints_are_written_as_often_as_costs_little(tmp_path, monkeypatch):
+    from trainer import checkpoint_keeper as module
+
+    now = 100.0
+
+    def write_for_a_second(file, checkpoint):
+        nonlocal now
+        now += 1
+        write_checkpoint(file, checkpoint)
+
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(module, "write_checkpoint", write_for_a_second)
+    file = tmp_path / "c.npz"
+    keeper, on_disk = module.CheckpointKeeper(file), []
+    for epoch in range(1, 30):
+        keeper.keep(checkpoint_of(epoch))
+        on_disk.append(read_checkpoint(file).state.epochs)
+        now += 1
+    assert on_disk == [1] * 20 + [21] * 9
+    keeper.flush()
+    assert read_checkpoint(file).state.epochs == 29
+
+
+def test_full_disk_stops_with_one_line_and_keeps_the_checkpoint_before(dataset, tmp_path):
+    import resource
+
+    file = tmp_path / "c.npz"
+    fit(new_core(), dataset.train, dataset.val, plan(file, stage(epochs=1)))
+    longer = plan(file, stage(epochs=1), resume=True)
+    before = file.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # A file that may not grow meets the same errors as a disk that is full.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
+    try:
+        with pytest.raises(StorageError, match=r"c\.npz: cannot write"):
+            fit(new_core(), dataset.train, dataset.val, replace(longer, resume=False))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert file.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["c.npz"]
+    assert fit(new_core(), dataset.train, dataset.val, longer).epochs == 1
 
 
 def test_rare_classes_count_more():

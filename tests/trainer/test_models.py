@@ -276,3 +276,11 @@ def test_the_docs_list_every_architecture_as_it_is():
     text = (Path(__file__).parents[2] / "docs" / "train.md").read_text(encoding="utf-8")
     for name, row in ARCHITECTURES.items():
         assert f"| `{name}` | {row.about} | {row.side} |" in text
+
+
+@pytest.mark.parametrize("name", MOBILENETS)
+def test_statistics_settle_within_a_short_training(name):
+    """Keras' 0.99 and 0.999 let a model guess for its first hundred steps and more."""
+    statistics = [x for x in build(name, alpha=0.35).layers if hasattr(x, "momentum")]
+    assert statistics
+    assert {layer.momentum for layer in statistics} == {0.9}

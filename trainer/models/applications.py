@@ -9,7 +9,7 @@ import numpy as np
 
 from trainer.architectures import ModelSpec
 from trainer.keras_quiet import keras
-from trainer.models.common import centred, image_input, probabilities
+from trainer.models.common import MOMENTUM, centred, image_input, probabilities
 from trainer.weights import pretrained_values
 
 Pixels = Literal["centred", "caffe"]
@@ -43,7 +43,9 @@ def build(
     # Built on our own input, the graph is flat: every layer can be named by a report.
     body = make(input_tensor=centred(image), **chosen)
     values = pretrained_values(make, chosen, spec)
-    if values is not None:
+    if values is None:
+        _settle_statistics_sooner(body)
+    else:
         body.set_weights(values)
         if pixels == "caffe":
             take_centred_pixels(next(x for x in body.layers if isinstance(x, layers.Conv2D)))
@@ -64,6 +66,14 @@ def take_centred_pixels(first: keras.layers.Conv2D) -> None:
     kernel = kernel[:, :, ::-1]
     shift = np.reshape([128 - mean for mean in _MEANS], (1, 1, 3, 1))
     first.set_weights([127.5 * kernel, bias + (kernel * shift).sum(axis=(0, 1, 2))])
+
+
+def _settle_statistics_sooner(body: keras.Model) -> None:
+    # Keras' 0.99 and 0.999 need hundreds or thousands of batches before a layer knows its
+    # statistics; until then a model that has learnt much still guesses.
+    for layer in body.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = MOMENTUM
 
 
 def _freeze_statistics(body: keras.Model) -> None:

@@ -7,6 +7,9 @@ from typing import Any
 from trainer.architectures import ModelSpec
 from trainer.keras_quiet import keras
 
+# Of batch normalisation from random weights: a small data set has few batches.
+MOMENTUM = 0.9
+
 
 def image_input(spec: ModelSpec) -> Any:
     """The input that every file of a bundle takes: uint8 RGB, (batch, height, width, 3)."""

@@ -14,13 +14,12 @@ from typing import Any
 
 from trainer.architectures import ModelSpec
 from trainer.keras_quiet import keras
-from trainer.models.common import centred, image_input, probabilities
+from trainer.models.common import MOMENTUM, centred, image_input, probabilities
 
 WIDTH, HEADS, BLOCKS, EXPANSION = 128, 4, 4, 2
 DROPOUT = 0.1
 # The picture is halved until no more tokens than this are left on a side.
 MOST_TOKENS = 16
-MOMENTUM = 0.9
 
 
 def build(spec: ModelSpec) -> keras.Model:

@@ -10,7 +10,7 @@ from typing import Any
 
 from trainer.architectures import ModelSpec
 from trainer.keras_quiet import keras
-from trainer.models.common import centred, image_input, probabilities
+from trainer.models.common import MOMENTUM, centred, image_input, probabilities
 
 STEM, TOP = 32, 1280
 # Repeats, kernel size, stride of the first, expansion, channels.
@@ -23,8 +23,6 @@ BLOCKS = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-# Keras' 0.99 needs hundreds of batches before a layer knows its statistics.
-MOMENTUM = 0.9
 
 
 def build(spec: ModelSpec) -> keras.Model:

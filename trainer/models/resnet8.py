@@ -6,7 +6,7 @@ from typing import Any
 
 from trainer.architectures import ModelSpec
 from trainer.keras_quiet import keras
-from trainer.models.common import centred, image_input, probabilities
+from trainer.models.common import MOMENTUM, centred, image_input, probabilities
 
 
 def build(spec: ModelSpec) -> keras.Model:
@@ -39,4 +39,4 @@ def _convolved(x: Any, channels: int, *, name: str, size: int = 3, stride: int =
         kernel_regularizer=keras.regularizers.L2(1e-4),
         name=name,
     )
-    return layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(convolution(x))
+    return layers.BatchNormalization(momentum=MOMENTUM, name=f"{name}_bn")(convolution(x))
