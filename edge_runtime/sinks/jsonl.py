@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from edge_runtime.pipeline import Result
 from edge_runtime.sinks.lines import LineFile
+from edge_runtime.sinks.record import record_of
 from edge_runtime.sources import SourceEvent
-
-TOP_LABELS = 5
 
 
 class JsonLinesSink:
@@ -51,26 +46,8 @@ class JsonLinesSink:
         return self._lines.lost
 
     def write(self, result: Result) -> None:
-        frame, answer, stages = result.frame, result.answer, result.stages
-        record: dict[str, Any] = {"frame": frame.index, "time": round(result.captured_at, 3)}
-        if frame.source:
-            record["source"] = frame.source
-        if frame.name:
-            record["file"] = frame.name
-        if answer is None or result.prediction is None:
-            record["condition"] = frame.condition
-        else:
-            record["label"] = answer.label
-            record["score"] = _number(answer.score)
-            if answer.abstained:
-                record["abstained"] = True
-            record["top"] = [
-                [self._labels[i], _number(answer.probabilities[i])]
-                for i in _best(answer.probabilities)
-            ]
-            if answer.label != result.prediction.label:
-                # What the model said of this frame alone.
-                record["model"] = [result.prediction.label, _number(result.prediction.score)]
+        answer, stages = result.answer, result.stages
+        record = record_of(result, self._labels)
         record["age_ms"] = round(result.age_ms, 3)
         record["capture_ms"] = round(stages.capture_ms, 3)
         record["wait_ms"] = round(stages.wait_ms, 3)
@@ -92,16 +69,3 @@ class JsonLinesSink:
     def close(self) -> None:
         """Raises StorageError when lines were lost."""
         self._lines.close()
-
-
-def _best(probabilities: np.ndarray) -> np.ndarray:
-    """Indices of the highest few, the highest first."""
-    if len(probabilities) > 8 * TOP_LABELS:
-        few = np.argpartition(probabilities, -TOP_LABELS)[-TOP_LABELS:]
-        return few[probabilities[few].argsort()[::-1]]
-    return probabilities.argsort()[::-1][:TOP_LABELS]
-
-
-def _number(value: float) -> float | None:
-    # JSON has no NaN.
-    return round(float(value), 6) if math.isfinite(value) else None

@@ -1,0 +1,205 @@
+"""Answers to an MQTT broker."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edge_runtime.errors import OptionError
+from edge_runtime.pipeline import Result
+from edge_runtime.sinks.changes import Change, Changes, gaps_s
+from edge_runtime.sinks.mqtt.broker import Broker
+from edge_runtime.sinks.mqtt.courier import Courier
+from edge_runtime.sinks.mqtt.home_assistant import (
+    Appearance,
+    Camera,
+    discovery,
+    discovery_topic,
+)
+from edge_runtime.sinks.mqtt.store import Message, Store
+from edge_runtime.sinks.record import record_of
+from edge_runtime.sources import SourceEvent
+
+ONLINE, OFFLINE = b"online", b"offline"
+# Events for the time without a broker: over a quarter of an hour of one a second.
+MOST_EVENTS = 1000
+# So often the state is told without a change, so that score and rate are not of long ago.
+_REFRESH_S = 10.0
+# What is left of the second in which SIGTERM is answered.
+_CLOSE_S = 0.6
+_GONE, _BACK = {"lost", "stalled"}, {"reopened", "recovered"}
+
+
+@dataclass(frozen=True)
+class MqttOptions:
+    """Where to, and under which names.
+
+    Attributes:
+        topic: what all topics begin with; empty for `edgeproof/HOST/BUNDLE`.
+        discovery: Home Assistant's prefix for discovery; empty for none.
+        gap_s: events of one source are at least so far apart; `None`: a second for cameras, and
+            for files every change is told.
+        most_events: how many are kept while the broker is away.
+    """
+
+    broker: Broker
+    topic: str = ""
+    discovery: str = "homeassistant"
+    gap_s: float | None = None
+    most_events: int = MOST_EVENTS
+
+    def __post_init__(self) -> None:
+        for name in ("topic", "discovery"):
+            value = getattr(self, name)
+            bad = re.search(r"[+#\0]|//|^/|/$", value)
+            if bad or len(value.encode()) > 200 or value.startswith("$"):
+                raise OptionError(
+                    f"{name} {value!r}: an MQTT topic such as home/porch, without + and #."
+                )
+
+
+class MqttSink:
+    """Publishes state, events and availability; never waits for the broker.
+
+    Below the topic: `availability` (retained, and the last will), and for each source
+    `NAME/state` (retained; on a change, and every ten seconds), `NAME/event` (on a change) and
+    `NAME/availability` (retained; `offline` while the camera is lost).
+    """
+
+    def __init__(
+        self,
+        options: MqttOptions,
+        *,
+        bundle: str,
+        labels: tuple[str, ...],
+        sources: Mapping[str, bool],
+        on_note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Begin to connect.
+
+        Args:
+            bundle: its name.
+            sources: whether it is live, by its name.
+            on_note: told when the broker is gone and when it is back; from another thread.
+
+        Raises:
+            SinkError: when paho-mqtt is not installed.
+            OptionError: when a certificate cannot be read.
+        """
+        self._labels = labels
+        self._changes = Changes(gaps_s(sources, options.gap_s))
+        host = socket.gethostname().split(".")[0] or "device"
+        base = options.topic or f"edgeproof/{slug(host)}/{slug(bundle)}"
+        self._availability = f"{base}/availability"
+        self._cameras = _cameras(base, list(sources))
+        self._there: dict[str, bool] = {}
+        self._told_s: dict[str, float] = {}
+        self._store = Store(options.most_events)
+        self._broker = options.broker
+        self._closed = False
+        self._left = 0
+        self._courier = Courier(
+            options.broker,
+            # The same in each run: the broker ends what a power cut left of the last connection,
+            # whose will would otherwise be published over our "online" a minute later.
+            client_id=f"edgeproof-{hashlib.sha256(base.encode()).hexdigest()[:12]}",
+            will=Message(self._availability, OFFLINE, retain=True),
+            store=self._store,
+            on_note=on_note,
+        )
+        if options.discovery:
+            seen = Appearance(
+                key=slug(base),
+                name=f"{bundle} on {host}",
+                model=bundle,
+                labels=labels,
+                availability=self._availability,
+            )
+            told = discovery(seen, list(self._cameras.values()))
+            self._retain(discovery_topic(options.discovery, seen), _json(told))
+        self._retain(self._availability, ONLINE)
+
+    @property
+    def dropped(self) -> int:
+        """How many events never reached the broker."""
+        return self._store.lost + self._left
+
+    def write(self, result: Result) -> None:
+        source = result.frame.source
+        self._say_there(source, True)
+        if (change := self._changes.take(result)) is not None:
+            self._tell(change)
+        elif result.frame.captured_s - self._told_s.get(source, 0.0) >= _REFRESH_S:
+            self._tell_state(result)
+
+    def event(self, event: SourceEvent) -> None:
+        if event.kind in _GONE | _BACK:
+            self._say_there(event.source, event.kind in _BACK)
+
+    def close(self) -> None:
+        """Say what was held back, then farewell; for what is not delivered soon, do not wait."""
+        if self._closed:
+            return
+        self._closed = True
+        for change in self._changes.rest():
+            self._tell(change)
+        self._retain(self._availability, OFFLINE)
+        if not self._courier.close(_CLOSE_S):
+            self._left = self._courier.waiting
+
+    def _tell(self, change: Change) -> None:
+        self._tell_state(change.result)
+        answer = change.result.answer
+        if answer is not None:
+            event = {"event_type": answer.label, "before": change.before}
+            event |= record_of(change.result, self._labels)
+            topic = self._camera(change.result.frame.source).event
+            self._courier.post(Message(topic, _json(event)))
+
+    def _tell_state(self, result: Result) -> None:
+        self._told_s[result.frame.source] = result.frame.captured_s
+        state = record_of(result, self._labels)
+        state |= {"fps": round(result.fps, 1), "age_ms": round(result.age_ms, 1)}
+        self._retain(self._camera(result.frame.source).state, _json(state))
+
+    def _say_there(self, source: str, there: bool) -> None:
+        if self._there.get(source) is not there:
+            self._there[source] = there
+            self._retain(self._camera(source).availability, ONLINE if there else OFFLINE)
+
+    def _retain(self, topic: str, payload: bytes) -> None:
+        self._courier.post(Message(topic, payload, retain=True))
+
+    def _camera(self, source: str) -> Camera:
+        return self._cameras.get(source) or next(iter(self._cameras.values()))
+
+
+def slug(text: str) -> str:
+    """Letters, digits and underscores, in lower case: fit for topics and entity names."""
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:100] or "camera"
+
+
+def _cameras(base: str, sources: list[str]) -> dict[str, Camera]:
+    """Topics for each source; two names that look alike in a topic get numbers."""
+    cameras: dict[str, Camera] = {}
+    taken: set[str] = set()
+    for number, source in enumerate(sources, 1):
+        key = slug(source)
+        if key in taken:
+            key = f"{key}_{number}"
+        taken.add(key)
+        below = f"{base}/{key}"
+        cameras[source] = Camera(
+            source, key, f"{below}/state", f"{below}/event", f"{below}/availability"
+        )
+    return cameras
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    # A file name that is no UTF-8 becomes an escape.
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", errors="backslashreplace")
