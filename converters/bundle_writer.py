@@ -137,12 +137,13 @@ def write_bundle(
         tensors.parent.mkdir(exist_ok=True)
         golden.tensors.write(tensors)
         manifest = Manifest(
-            schema_version=2,
+            schema_version=3,
             name=name,
             task="classification",
             labels=subject.record.labels,
             preprocess=subject.record.preprocess,
             head=EXPORTED,
+            temperature=subject.record.temperature,
             variants=tuple(_variant(folder, o, matrix) for o in outcomes if o.shipped),
             golden=GoldenEntry(
                 frames=tuple(_entry(folder, file) for file in golden.frame_files),

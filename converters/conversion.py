@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from converters.abstain import choose_abstain
 from converters.bundle_writer import bundle_name, require_free, staged_bundle, write_bundle
 from converters.c_source import c_sources
@@ -283,6 +285,11 @@ class _Maker:
         with status_line(f"{recipe.name}: noise of each layer"):
             return tuple(b.record() for b in self._bench(recipe).blame(attempt.graph))
 
+    def _as_given(self, probabilities: np.ndarray) -> np.ndarray:
+        """A device compares its score limit with scores at the bundle's temperature."""
+        temperature = self.subject.record.temperature
+        return probabilities if temperature is None else temperature(probabilities)
+
     def _outcome(self, recipe: Recipe, attempt: Attempt, mended: Attempt | None = None) -> Outcome:
         """What came of it. Which layers are at fault is asked of the file that missed its gate."""
         missed = attempt.proof.verdict.missed
@@ -298,7 +305,7 @@ class _Maker:
             plan=attempt.plan,
             noise=self._noise(recipe, mended or attempt) if wanted else (),
             abstain=choose_abstain(
-                attempt.proof.probabilities,
+                self._as_given(attempt.proof.probabilities),
                 self.subject.held_out.labels,
                 self.options.answers_right,
             ),

@@ -23,6 +23,7 @@ from edge_runtime.images import decode_image
 from edge_runtime.manifest import RelativePath, Sha256
 from edge_runtime.preprocess import Preprocess
 from edge_runtime.progress import status_line, track
+from edge_runtime.temperature import Temperature
 
 RECORD_NAME = "training.json"
 MAX_RECORD_BYTES = 256 << 20
@@ -72,6 +73,7 @@ class TrainingRecord(_Part):
     head: Head
     model: ModelEntry
     data: DataEntry
+    temperature: Temperature | None = None
     versions: dict[str, str] = Field(default_factory=dict)
     created: str = ""
     command: str = ""

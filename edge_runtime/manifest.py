@@ -11,8 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from edge_runtime.errors import BundleError
 from edge_runtime.head import Head
 from edge_runtime.preprocess import Preprocess
+from edge_runtime.temperature import Temperature
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST_NAME = "bundle.json"
 MANIFEST_HASH_NAME = "bundle.sha256"
 
@@ -266,17 +267,21 @@ class Manifest(_Record):
     """The whole of `bundle.json`.
 
     Attributes:
+        temperature: what makes scores mean what they say; applied where answers are given, not in
+            the files, their recorded outputs or the parity figures. `None` up to schema 2, and
+            where nobody fitted one.
         matrix: every variant on every engine that the making machine had.
         sources: C++ source of the int8 TFLite file, for microcontrollers.
         provenance: free-form record of how the bundle came to be: versions, counts, command.
     """
 
-    schema_version: Literal[1, 2]
+    schema_version: Literal[1, 2, 3]
     name: Annotated[str, Field(min_length=1, max_length=200)]
     task: Literal["classification"]
     labels: Annotated[tuple[str, ...], Field(min_length=2, max_length=MAX_LABELS)]
     preprocess: Preprocess
     head: Head
+    temperature: Temperature | None = None
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
     golden: GoldenEntry
     matrix: tuple[MatrixCell, ...] = ()

@@ -10,6 +10,7 @@ import numpy as np
 
 from edge_runtime.head import Head
 from edge_runtime.intervals import wilson_interval
+from edge_runtime.temperature import Temperature, fit_temperature
 from trainer.dataset import Dataset
 from trainer.pictures import Pixels
 from trainer.record import ClassMetrics, Metrics
@@ -25,11 +26,13 @@ class Evaluation:
     Attributes:
         pixels: the held-out pictures.
         probabilities: float32, (pictures, labels).
+        temperature: fitted on the validation pictures.
     """
 
     pixels: Pixels
     probabilities: np.ndarray
     metrics: Metrics
+    temperature: Temperature | None = None
 
     @property
     def answers(self) -> np.ndarray:
@@ -51,12 +54,18 @@ def evaluate(core: keras.Model, head: Head, dataset: Dataset, *, batch_size: int
     """Ask the model about every held-out picture."""
     from trainer.batches import Batches
 
+    def ask(part: Pixels) -> np.ndarray:
+        outputs = core.predict(Batches(part, batch_size), verbose=0)
+        return head.probabilities(np.asarray(outputs))
+
     pixels = dataset.held_out
-    outputs = core.predict(Batches(pixels, batch_size), verbose=0)
-    probabilities = head.probabilities(np.asarray(outputs))
+    probabilities = ask(pixels)
+    # Never on test pictures: how well calibrated the model is, is measured on them.
+    val = probabilities if pixels is dataset.val else ask(dataset.val)
     also_in_train = count_shared(dataset.train, pixels)
     metrics = measure(dataset.labels, pixels.labels, probabilities, also_in_train=also_in_train)
-    return Evaluation(pixels, probabilities, metrics)
+    temperature = fit_temperature(dataset.val.labels, val)
+    return Evaluation(pixels, probabilities, metrics, temperature)
 
 
 def measure(

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_runtime.head import Head
 from edge_runtime.preprocess import Preprocess
+from edge_runtime.temperature import Temperature
 from trainer.errors import ResumeError
 
 RECORD_NAME = "training.json"
@@ -105,6 +106,8 @@ class TrainingRecord(_Part):
         command: what the user typed; empty when trained from Python.
         options: every option, with the values that were used where none was given.
         history: one number for each epoch, by name.
+        temperature: what makes scores mean what they say, fitted on the validation part; the
+            metrics are of the model as it is.
         versions: of Python and the packages that shaped the model.
         seconds: time spent in epochs, over all resumed pieces.
     """
@@ -122,6 +125,7 @@ class TrainingRecord(_Part):
     data: DataEntry
     history: dict[str, list[Any]]
     metrics: Metrics
+    temperature: Temperature | None = None
     versions: dict[str, str]
     seconds: float
 

@@ -140,10 +140,21 @@ def _provenance(record: TrainingRecord) -> list[tuple[str, str]]:
         ("Options", ", ".join(f"{name} {value}" for name, value in options.items())),
         ("Stages", "; ".join(stages)),
         ("Head", record.head.kind),
+        ("Temperature", _temperature(record)),
         ("Model", f"{record.model.path}, SHA-256 {record.model.sha256}"),
         ("Versions", ", ".join(f"{k} {v}" for k, v in record.versions.items())),
         ("edgeproof", record.edgeproof),
     ]
+
+
+def _temperature(record: TrainingRecord) -> str:
+    found = record.temperature
+    if found is None:
+        return "none"
+    return (
+        f"{found.value:.3g}, fitted on {found.samples} val pictures: their expected calibration "
+        f"error goes from {found.ece_before:.1%} to {found.ece_after:.1%}"
+    )
 
 
 def _duration(seconds: float) -> str:

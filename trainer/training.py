@@ -244,6 +244,7 @@ def _record(parts: _Parts, model: ModelEntry) -> TrainingRecord:
         ),
         history=parts.state.history,
         metrics=parts.evaluation.metrics,
+        temperature=parts.evaluation.temperature,
         versions=_versions(),
         seconds=round(parts.state.seconds, 3),
     )

@@ -1,26 +1,10 @@
-"""Which pictures a variant answers otherwise than the trained model, and how."""
+"""How a variant's answer to a picture stands to the trained model's."""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Literal
 
-import numpy as np
-
-# In place of a label where a probability is not finite.
-NO_ANSWER = -1
-
 Kind = Literal["lost", "won", "other"]
-
-
-def first_labels(probabilities: np.ndarray) -> np.ndarray:
-    """Index of each picture's first label, int64, (samples,); `NO_ANSWER` where there is none.
-
-    Args:
-        probabilities: float32, (samples, labels).
-    """
-    finite = np.isfinite(probabilities).all(axis=1)
-    return np.where(finite, np.nan_to_num(probabilities).argmax(axis=1), NO_ANSWER)
 
 
 def kind_of(truth: int, before: int, after: int) -> Kind:
@@ -28,12 +12,3 @@ def kind_of(truth: int, before: int, after: int) -> Kind:
     if before == truth:
         return "lost"
     return "won" if after == truth else "other"
-
-
-def confusion(truths: np.ndarray, answers: np.ndarray) -> Counter[tuple[int, int]]:
-    """How many pictures have each pair of right label and answer; those without one are left out.
-
-    A matrix of a hundred thousand labels would fill any memory; pairs are no more than pictures.
-    """
-    given = answers != NO_ANSWER
-    return Counter(zip(truths[given].tolist(), answers[given].tolist(), strict=True))

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from converters.outcome import Outcome
-from converters.report import words
-from converters.report.answers import NO_ANSWER, confusion, first_labels
-from converters.report.words import Cell
+from edge_runtime import words
+from edge_runtime.evaluation.answers import NO_ANSWER, confusion, first_labels
+from edge_runtime.words import Cell
 
 # Matrices of more classes cannot be read beside each other: pairs are listed instead.
 MAX_CLASSES = 12

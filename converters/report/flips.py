@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from converters.outcome import Outcome
-from converters.report import words
-from converters.report.answers import NO_ANSWER, Kind, first_labels, kind_of
+from converters.report.answers import Kind, kind_of
 from converters.subject import Subject
+from edge_runtime import words
+from edge_runtime.evaluation.answers import NO_ANSWER, first_labels
 from edge_runtime.page import thumbnail_data_uri
 
 MAX_PICTURES = 200

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from converters.gates import gates
-from converters.report import words
-from converters.report.words import Cell
+from edge_runtime import words
 from edge_runtime.manifest import Manifest, MatrixCell, Parity
 from edge_runtime.matrix import Grade, grade, is_absent, proving_cell
+from edge_runtime.words import Cell
 
 # The scale of colours: the largest error of a probability, in powers of ten.
 LEAST_EXPONENT = -7

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from converters.outcome import Outcome
-from converters.report import verdict, words
+from converters.report import verdict
+from edge_runtime import words
 from edge_runtime.manifest import LayerNoise
 
 # So many layers are seen at once; the others unfold.

@@ -20,11 +20,11 @@ from converters.report.provenance import provenance
 from converters.report.repair import repairs
 from converters.report.tables import figures_table, recall_table
 from converters.report.verdict import judge
-from converters.report.words import interval, milliseconds, percent, size
 from converters.subject import Subject
 from edge_runtime.intervals import wilson_interval
 from edge_runtime.manifest import Manifest
 from edge_runtime.page import render_page
+from edge_runtime.words import interval, milliseconds, percent, size
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from converters.report import words
+from edge_runtime import words
 from edge_runtime.manifest import FileEntry, Manifest
 
 Facts = list[tuple[str, str]]
@@ -69,6 +69,7 @@ def _device(manifest: Manifest) -> Facts:
         ("channels", preprocess.channels.upper()),
         ("fit", preprocess.fit),
         ("head", manifest.head.kind),
+        ("temperature", _temperature(manifest)),
         ("golden set", f"{words.counted(len(golden.frames), 'frame')} and further inputs"),
     ]
     if int8:
@@ -76,6 +77,13 @@ def _device(manifest: Manifest) -> Facts:
     sources = [entry.path for entry in manifest.sources]
     facts.append(("C++ source", ", ".join(sources) if sources else "none in this bundle"))
     return facts
+
+
+def _temperature(manifest: Manifest) -> str:
+    found = manifest.temperature
+    if found is None:
+        return "none: scores are given as the files answer them"
+    return f"{found.value:.3g}, fitted on {words.counted(found.samples, 'validation picture')}"
 
 
 _SCHEMES = {

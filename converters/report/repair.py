@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from converters.gates import gates
 from converters.outcome import Outcome
 from converters.repair_words import why_not_mended
-from converters.report import words
 from converters.report.figures import repair_figure
+from edge_runtime import words
 from edge_runtime.manifest import RepairStep
 from edge_runtime.page import ThemedFigure
 

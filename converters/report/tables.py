@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from converters.outcome import Outcome
-from converters.report import verdict, words
-from converters.report.words import Cell
+from converters.report import verdict
+from edge_runtime import words
 from edge_runtime.manifest import Parity
+from edge_runtime.words import Cell
 
 # More classes than this are not all shown, only those that changed most.
 MAX_CLASSES = 24

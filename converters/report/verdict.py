@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from converters.outcome import Outcome
-from converters.report import words
+from edge_runtime import words
 
 Status = Literal["passed", "cannot tell", "missed", "accepted", "not made"]
 Kind = Literal["pass", "warn", "fail"]

@@ -19,7 +19,7 @@ from converters.export_head import EXPORTED
 from converters.gates import gates
 from converters.outcome import CSource, Outcome
 from converters.prove import Proof
-from converters.report.answers import NO_ANSWER, first_labels, kind_of
+from converters.report.answers import kind_of
 from converters.report.confusion import MAX_PAIRS, confusions
 from converters.report.figures import Point, pareto_front
 from converters.report.flips import MAX_PICTURES, flips
@@ -32,6 +32,7 @@ from converters.report.verdict import judge, status
 from converters.run_folder import Photographs, TrainingRecord
 from converters.subject import Subject
 from converters.variants import RECIPES
+from edge_runtime.evaluation.answers import NO_ANSWER, first_labels
 from edge_runtime.manifest import (
     FileEntry,
     GoldenEntry,

@@ -1,4 +1,4 @@
-"""Numbers as a report shows them, and the cells of its tables."""
+"""Numbers as reports show them, and the cells of their tables."""
 
 from __future__ import annotations
 
