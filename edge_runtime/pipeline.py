@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from edge_runtime.classifier import Classifier
-from edge_runtime.errors import EdgeproofError, OptionError
+from edge_runtime.errors import OptionError
 from edge_runtime.loop.answering import Answering
 from edge_runtime.loop.capture import Capture
+from edge_runtime.loop.fanout import Fanout
 from edge_runtime.loop.inbox import FILE_FRAMES, Inbox
 from edge_runtime.loop.outbox import Outbox
 from edge_runtime.loop.region import Region
@@ -76,7 +77,7 @@ class LoopOptions:
 def run(
     classifier: Classifier,
     source: Source | Sequence[Source],
-    sinks: Sequence[Sink] = (),
+    sinks: Sequence[Sink | Callable[[Result], object]] = (),
     *,
     stop: threading.Event | None = None,
     max_frames: int | None = None,
@@ -91,7 +92,9 @@ def run(
 
     Args:
         source: one, or several that share the model.
-        sinks: called in this thread.
+        sinks: called in this thread, and `QueuedSink`s in their own. A plain function is called
+            with each result in a thread of its own: a camera goes on while it works, and what it
+            has no time for is dropped; a file waits for it. What it raises ends the run.
         summary: filled as the run goes, so that it can be shown even when the run fails.
         heartbeat: told that the loop lives, for as long as it does.
 
@@ -101,10 +104,12 @@ def run(
         SinkError: when a result cannot be delivered.
     """
     sources = list(source) if isinstance(source, Sequence) else [source]
+    stop = stop or threading.Event()
+    fanout = Fanout(sinks, live=any(s.live for s in sources), stop=stop)
     loop = _Loop(
         classifier,
         sources,
-        sinks,
+        fanout,
         options=options or LoopOptions(),
         summary=summary if summary is not None else Summary(),
         heartbeat=heartbeat or Heartbeat(None),
@@ -113,15 +118,21 @@ def run(
     try:
         loop.start()
         try:
-            loop.work(stop or threading.Event())
+            loop.work(stop)
             loop.write_the_rest()
         except KeyboardInterrupt:
             loop.summary.interrupted = True
+            stop.set()
             loop.write_the_rest()
         finally:
+            fanout.end()
             loop.finish()
     finally:
-        _close_all(sinks)
+        try:
+            fanout.close()
+        finally:
+            loop.summary.sinks = fanout.counts
+            loop.summary.hung |= any(count.hung for count in fanout.counts.values())
     return loop.summary
 
 
@@ -132,7 +143,7 @@ class _Loop:
         self,
         classifier: Classifier,
         sources: list[Source],
-        sinks: Sequence[Sink],
+        fanout: Fanout,
         *,
         options: LoopOptions,
         summary: Summary,
@@ -140,7 +151,7 @@ class _Loop:
         max_frames: int | None,
     ) -> None:
         self.summary = summary
-        self._sources, self._sinks = sources, sinks
+        self._sources, self._fanout = sources, fanout
         self._heartbeat, self._max_frames = heartbeat, max_frames
         # A whole batch must be able to wait.
         self._inbox = Inbox([s.live for s in sources], max(FILE_FRAMES, options.batch))
@@ -211,9 +222,7 @@ class _Loop:
     def _deliver(self, number: int, item: Result | SourceEvent) -> None:
         if isinstance(item, SourceEvent):
             self.summary.events[item.kind] += 1
-            for sink in self._sinks:
-                if hasattr(sink, "event"):
-                    sink.event(item)
+            self._fanout.event(item)
             return
         recent = self._recent[number]
         recent.append(item.answered_s)
@@ -225,21 +234,8 @@ class _Loop:
         )
         self.summary.add(result)
         before = time.perf_counter()
-        for sink in self._sinks:
-            sink.write(result)
+        self._fanout.write(result)
         self.summary.add_output((time.perf_counter() - before) * 1e3)
 
     def _event_taker(self, number: int) -> Callable[[SourceEvent], None]:
         return lambda event: self._outbox.push((number, event))
-
-
-def _close_all(sinks: Sequence[Sink]) -> None:
-    """Close every sink, also when an earlier one fails; then raise the first failure."""
-    failures: list[EdgeproofError] = []
-    for sink in sinks:
-        try:
-            sink.close()
-        except EdgeproofError as exc:
-            failures.append(exc)
-    if failures:
-        raise failures[0]

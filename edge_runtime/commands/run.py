@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge_runtime.commands import sink_options
 from edge_runtime.commands.arguments import MAX_THREADS, BundleArgument
 from edge_runtime.commands.engine_options import (
     DelegateOption,
@@ -55,19 +55,10 @@ def run_command(
     delegate: DelegateOption = None,
     provider: ProviderOption = None,
     require_accelerator: RequireAccelerator = False,
-    jsonl: Annotated[
-        Path | None, typer.Option(help="Write one JSON object a line for each frame.")
-    ] = None,
-    append: Annotated[
-        bool, typer.Option("--append", help="Go on after the lines that --jsonl has already.")
-    ] = False,
-    video: Annotated[
-        Path | None,
-        typer.Option(help="Write an annotated video (.mp4, .avi, .mkv); one for each source."),
-    ] = None,
-    display: Annotated[
-        bool, typer.Option("--display", help="Show a window; needs a cv2 with a window system.")
-    ] = False,
+    jsonl: sink_options.Jsonl = None,
+    append: sink_options.Append = False,
+    video: sink_options.Video = None,
+    display: sink_options.Display = False,
     max_frames: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many frames.  [default: never]")
     ] = None,
@@ -127,13 +118,12 @@ def run_command(
 
     Ctrl-C ends it and prints the summary.
     """
+    given = dict(locals())  # first of all: by their names, the flags find their sinks
     import devices
     from edge_runtime.commands.running import Outputs, run_until_stopped
-    from edge_runtime.errors import OptionError
+    from edge_runtime.sinks.table import asked_sinks
     from edge_runtime.sources import SourceOptions
 
-    if append and not jsonl:
-        raise OptionError("--append goes with --jsonl FILE.")
     if provider:
         engine = onnxruntime_only(variant, engine)
     suits = devices.profile(profile) if profile else devices.profile_for(devices.detect())
@@ -147,7 +137,7 @@ def run_command(
         reopen=reopen,
         timeout_s=timeout,
     )
-    outputs = Outputs(jsonl=jsonl, video=video, display=display, append=append)
+    outputs = Outputs(asked_sinks(given))
     outputs.require_apart(bundle, source)
     run_until_stopped(
         bundle,

@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TypedDict
@@ -22,11 +23,14 @@ from edge_runtime.classifier import Classifier
 from edge_runtime.commands.opening import INTERRUPTED, open_sources, require_unread
 from edge_runtime.engines.options import EngineOptions
 from edge_runtime.errors import SinkError
+from edge_runtime.loop.queued import QueuedSink, SinkCount
 from edge_runtime.pipeline import LoopOptions, Sink, Summary, run
+from edge_runtime.sinks.opening import SinkOpening
+from edge_runtime.sinks.table import AskedSink, open_sinks
 from edge_runtime.sinks.terminal import TerminalSink
 from edge_runtime.sources import Source, SourceOptions
 from edge_runtime.systemd import Heartbeat, Notifier
-from edge_runtime.text import printable
+from edge_runtime.text import count_of, printable
 
 # More engines than this side by side gain little and take memory each.
 _MOST_WORKERS = 4
@@ -45,27 +49,16 @@ class EngineChoice(TypedDict):
 class Outputs:
     """Where answers shall go, besides the terminal."""
 
-    jsonl: Path | None = None
-    video: Path | None = None
-    display: bool = False
-    append: bool = False
-
-    def videos(self, sources: int) -> list[Path]:
-        """One for each source: `out.mp4`, or `out-1.mp4`, `out-2.mp4`."""
-        if self.video is None:
-            return []
-        if sources == 1:
-            return [self.video]
-        path = self.video
-        return [path.with_name(f"{path.stem}-{n + 1}{path.suffix}") for n in range(sources)]
+    asked: Sequence[AskedSink] = ()
 
     @property
     def are_kept(self) -> bool:
         """Whether answers go anywhere but to the terminal."""
-        return bool(self.jsonl or self.video or self.display)
+        return any(one.options.lasting for one in self.asked)
 
-    def written(self, sources: int) -> list[Path]:
-        return [*([self.jsonl] if self.jsonl else []), *self.videos(sources)]
+    def files(self, sources: int) -> list[tuple[str, Path]]:
+        """What will be written, each with its flag."""
+        return [named for one in self.asked for named in one.options.files(sources)]
 
     def require_apart(self, bundle: Path, specs: list[str]) -> None:
         """An output must not be written over what is read, nor over the other output.
@@ -74,7 +67,7 @@ class Outputs:
             SinkError: when it would be.
         """
         taken = {Path(spec.removeprefix("replay:")).resolve(): "a source" for spec in specs}
-        for option, path in self._named(len(specs)):
+        for option, path in self.files(len(specs)):
             place = path.resolve()
             if place in taken:
                 raise SinkError(f"{option} {path}: is {taken[place]}; choose another name.")
@@ -88,12 +81,8 @@ class Outputs:
         Raises:
             SinkError: when it would be.
         """
-        for option, path in self._named(len(sources)):
+        for option, path in self.files(len(sources)):
             require_unread(path, option, sources)
-
-    def _named(self, sources: int) -> list[tuple[str, Path]]:
-        jsonl = [("--jsonl", self.jsonl)] if self.jsonl else []
-        return [*jsonl, *(("--video", video) for video in self.videos(sources))]
 
 
 def run_until_stopped(
@@ -121,7 +110,7 @@ def run_until_stopped(
         classifier, options = _load(opened, sources, options, engine, threads, workers)
         terminal = TerminalSink(name_sources=len(sources) > 1, lasting=outputs.are_kept)
         _say_what_runs(classifier, options, terminal)
-        sinks = _open_sinks(outputs, opened, sources, options, terminal, stop, stack)
+        sinks = _open_all(outputs, classifier, sources, options, terminal, stop, stack)
         heartbeat.ready(f"{opened.name} on {', '.join(s.name for s in sources)}")
         stack.pop_all()  # from here on the loop closes them
         try:
@@ -138,7 +127,7 @@ def run_until_stopped(
                 )
         finally:
             heartbeat.stopping()
-            _print_summary(summary, outputs.written(len(sources)))
+            _print_summary(summary, [path for _, path in outputs.files(len(sources))])
     _leave(INTERRUPTED if signalled or summary.interrupted else 0, hung=summary.hung)
 
 
@@ -185,54 +174,32 @@ def _say_what_runs(classifier: Classifier, options: LoopOptions, terminal: Termi
         typer.echo(f"note: {printable(note)}", err=True)
 
 
-def _open_sinks(
+def _open_all(
     outputs: Outputs,
-    bundle: Bundle,
+    classifier: Classifier,
     sources: list[Source],
     options: LoopOptions,
     terminal: TerminalSink,
     stop: threading.Event,
     stack: contextlib.ExitStack,
 ) -> list[Sink]:
-    """Open what was asked for; if one fails, the stack closes those before it again."""
-    from edge_runtime.sinks.one_source import OneSourceSink
+    """Open what was asked for, and the terminal last: it hears from the others.
 
-    sinks: list[Sink] = []
+    A camera does not wait for a terminal that somebody stopped (Ctrl-S): it has a queue as well.
+    """
+    shown: Sink = terminal
+    note = terminal.note
+    if any(source.live for source in sources):
+        # Ends the run when nobody reads it any more, and it is the only output.
+        shown = queue = QueuedSink(terminal, name="terminal", capacity=16, fatal=True)
+        stack.callback(queue.close)
+        note = partial(_post, queue, terminal)
+    opening = SinkOpening(classifier.bundle, classifier, sources, options, note, stop)
+    return [*open_sinks(outputs.asked, opening, stack), shown]
 
-    def add(sink: Sink, source: Source | None = None) -> None:
-        stack.callback(sink.close)
-        several = source is not None and len(sources) > 1
-        sinks.append(OneSourceSink(sink, source.name) if source and several else sink)
 
-    if outputs.display:
-        from edge_runtime.sinks.window import TITLE, WindowSink
-
-        for source in sources:
-            title = TITLE if len(sources) == 1 else f"{printable(source.name)}: {TITLE}"
-            add(WindowSink(stop.set, title=title, region=options.region), source)
-    if outputs.video:
-        from edge_runtime.sinks.video import DEFAULT_FPS, VideoSink
-
-        for path, source in zip(outputs.videos(len(sources)), sources, strict=True):
-            fps = (source.fps or DEFAULT_FPS) / (1 if source.live else options.stride)
-            video = VideoSink(
-                path,
-                fps=fps,
-                live=source.live,
-                region=options.region,
-                on_note=terminal.note,
-            )
-            add(video, source)
-    if outputs.jsonl:
-        from edge_runtime.sinks.jsonl import JsonLinesSink
-
-        add(
-            JsonLinesSink(
-                outputs.jsonl, bundle.labels, on_note=terminal.note, append=outputs.append
-            )
-        )
-    add(terminal)
-    return sinks
+def _post(queue: QueuedSink, terminal: TerminalSink, text: str) -> None:
+    queue.post(partial(terminal.note, text))
 
 
 @contextlib.contextmanager
@@ -299,6 +266,9 @@ def _print_summary(summary: Summary, written: list[Path]) -> None:
     if summary.events:
         counts = ", ".join(f"{kind} {n}" for kind, n in summary.events.items())
         typer.echo(f"sources: {counts}")
+    for name, count in summary.sinks.items():
+        if lost := _lost(count):
+            typer.echo(f"{name}: {lost}", err=True)
     for reason in summary.skipped[:10]:
         typer.echo(f"note: {printable(reason)}", err=True)
     if len(summary.skipped) > 1:
@@ -306,3 +276,15 @@ def _print_summary(summary: Summary, written: list[Path]) -> None:
     for path in written:
         if path.exists():
             typer.echo(f"wrote {path}")
+
+
+def _lost(count: SinkCount) -> str:
+    """What a sink did not do, in words; empty when it did all."""
+    words = []
+    if count.dropped:
+        words.append(f"{count.dropped} of {count.taken + count.dropped} results dropped")
+    if count.failed:
+        words.append(f"{count_of(count.failed, 'call')} failed, the last with: {count.why}")
+    if count.hung:
+        words.append("did not finish in time")
+    return "; ".join(words)

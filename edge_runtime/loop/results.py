@@ -92,7 +92,8 @@ class Result:
 class Sink(Protocol):
     """Where results go. All calls come from one thread.
 
-    A sink may also have `event(event: SourceEvent)`, to be told what befell a source.
+    A sink may also have `event(event: SourceEvent)`, to be told what befell a source; and, for its
+    place behind a queue, `wants(result) -> bool` (see `QueuedSink`).
     """
 
     def write(self, result: Result) -> None:

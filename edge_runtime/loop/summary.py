@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
+from edge_runtime.loop.queued import SinkCount
 from edge_runtime.loop.results import UNKNOWN, Result
 
 # Neighbouring bins differ by 2 %: a percentile is that exact, over a year as over a minute.
@@ -48,7 +49,8 @@ class Summary:
         ages: frame ages at the answer, in milliseconds.
         stages: likewise the times of the stages, by name.
         interrupted: whether the user ended it.
-        hung: whether a thread was still stuck in a driver or an engine at the end.
+        hung: whether a thread was still stuck in a driver, an engine or a sink at the end.
+        sinks: what became of the results in each sink that has a queue; filled at the end.
     """
 
     frames: int = 0
@@ -63,6 +65,7 @@ class Summary:
     stages: dict[str, Percentiles] = field(default_factory=dict)
     interrupted: bool = False
     hung: bool = False
+    sinks: dict[str, SinkCount] = field(default_factory=dict)
     _started_s: float | None = None
 
     @property

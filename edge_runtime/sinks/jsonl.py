@@ -4,13 +4,36 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.pipeline import Result
+from edge_runtime.pipeline import Result, Sink
 from edge_runtime.sinks.lines import LineFile
+from edge_runtime.sinks.opening import SinkOpening, SinkOptions
 from edge_runtime.sinks.record import record_of
 from edge_runtime.sources import SourceEvent
+
+
+@dataclass(frozen=True)
+class JsonLinesOptions(SinkOptions):
+    """Lines of all sources in one file.
+
+    Attributes:
+        append: go on after the lines that are there, instead of beginning anew.
+    """
+
+    jsonl: Path
+    append: bool = False
+
+    def files(self, sources: int) -> Sequence[tuple[str, Path]]:
+        return [("--jsonl", self.jsonl)]
+
+    def open(self, opening: SinkOpening) -> Sequence[Sink]:
+        sink = JsonLinesSink(
+            self.jsonl, opening.bundle.labels, on_note=opening.note, append=self.append
+        )
+        return [opening.kept(sink, "jsonl", capacity=1024)]
 
 
 class JsonLinesSink:

@@ -12,8 +12,12 @@ class OneSourceSink:
         """Args: source: the name that its frames carry."""
         self._sink, self._source = sink, source
 
+    def wants(self, result: Result) -> bool:
+        """Whether it is of that source; others take no place in a queue."""
+        return result.frame.source == self._source
+
     def write(self, result: Result) -> None:
-        if result.frame.source == self._source:
+        if self.wants(result):
             self._sink.write(result)
 
     def close(self) -> None:

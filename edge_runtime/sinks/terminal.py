@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import sys
+import threading
 import time
 from typing import TextIO
 
@@ -17,7 +18,10 @@ _REDRAW_S = 0.1
 
 
 class TerminalSink:
-    """Redraws one line on a terminal; elsewhere prints a line when a source's answer changes."""
+    """Redraws one line on a terminal; elsewhere prints a line when a source's answer changes.
+
+    `line` and `note` may be called from any thread.
+    """
 
     def __init__(
         self,
@@ -41,8 +45,13 @@ class TerminalSink:
         self._said: dict[str, str] = {}
         self._last: Result | None = None
         self._mute = False
+        self._speaking = threading.RLock()
 
     def write(self, result: Result) -> None:
+        with self._speaking:
+            self._write(result)
+
+    def _write(self, result: Result) -> None:
         said, source = _answer(result), result.frame.source
         changed = said != self._said.get(source)
         self._said[source] = said
@@ -59,8 +68,9 @@ class TerminalSink:
 
     def line(self, text: str) -> None:
         """Say something of the run as a whole."""
-        if not self._mute:
-            self._say(text + "\n")
+        with self._speaking:
+            if not self._mute:
+                self._say(text + "\n")
 
     def event(self, event: SourceEvent) -> None:
         name = f"{printable(event.source)}: " if self._name_sources and event.source else ""
@@ -68,10 +78,11 @@ class TerminalSink:
 
     def note(self, text: str) -> None:
         """Tell people something, above the live line."""
-        if self._is_terminal:
-            self._say("\r\x1b[K")
-        self._err.write(f"{text}\n")
-        self._err.flush()
+        with self._speaking:
+            if self._is_terminal:
+                self._say("\r\x1b[K")
+            self._err.write(f"{text}\n")
+            self._err.flush()
 
     def close(self) -> None:
         if self._is_terminal and self._last is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,9 +16,11 @@ from edge_runtime.annotate import annotated
 from edge_runtime.errors import SinkError
 from edge_runtime.files import open_permissions, storage_errors
 from edge_runtime.loop.region import Region
-from edge_runtime.pipeline import Result
+from edge_runtime.pipeline import Result, Sink
 from edge_runtime.preprocess import Preprocess
+from edge_runtime.sinks.opening import SinkOpening, SinkOptions
 from edge_runtime.sinks.spool import Spool
+from edge_runtime.sources import Source
 
 # Where the source has no rate of its own: pictures, and cameras that tell none.
 DEFAULT_FPS = 10.0
@@ -31,6 +34,43 @@ SUFFIXES = {".mp4": ("mp4v", ".ismv"), ".avi": ("MJPG", ".avi"), ".mkv": ("mp4v"
 _ONE_WAY = {".ismv"}
 # So long a picture may stand still, when a live source gave none.
 _LONGEST_STILL_S = 10.0
+# Pictures that wait for a slow disk: 22 MB of 720p.
+_MOST_WAITING = 8
+
+
+@dataclass(frozen=True)
+class VideoOptions(SinkOptions):
+    """A video for each source: `out.mp4`, or `out-1.mp4`, `out-2.mp4`."""
+
+    video: Path
+
+    def files(self, sources: int) -> Sequence[tuple[str, Path]]:
+        return [("--video", path) for path in self._paths(sources)]
+
+    def open(self, opening: SinkOpening) -> Sequence[Sink]:
+        return [
+            self._open(opening, path, source)
+            for path, source in zip(self._paths(len(opening.sources)), opening.sources, strict=True)
+        ]
+
+    def _open(self, opening: SinkOpening, path: Path, source: Source) -> Sink:
+        options = opening.options
+        sink = VideoSink(
+            path,
+            fps=(source.fps or DEFAULT_FPS) / (1 if source.live else options.stride),
+            live=source.live,
+            region=options.region,
+            on_note=opening.note,
+        )
+        return opening.kept(
+            opening.of_source(sink, source), "video", capacity=_MOST_WAITING, pixels=True
+        )
+
+    def _paths(self, sources: int) -> list[Path]:
+        if sources == 1:
+            return [self.video]
+        path = self.video
+        return [path.with_name(f"{path.stem}-{n + 1}{path.suffix}") for n in range(sources)]
 
 
 class VideoSink:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import cv2
 
 from edge_runtime.annotate import annotated
 from edge_runtime.errors import SinkError
 from edge_runtime.loop.region import Region
-from edge_runtime.pipeline import Result
+from edge_runtime.pipeline import Result, Sink
+from edge_runtime.sinks.opening import SinkOpening, SinkOptions
 
 TITLE = "edgeproof (q quits)"
 _NO_WINDOWS = (
@@ -20,6 +22,24 @@ _NO_WINDOWS = (
     "pip uninstall opencv-python-headless, then pip install opencv-python."
 )
 _NO_SCREEN = "--display needs a screen: neither DISPLAY nor WAYLAND_DISPLAY is set here."
+
+
+@dataclass(frozen=True)
+class WindowOptions(SinkOptions):
+    """A window for each source."""
+
+    display: bool
+
+    def open(self, opening: SinkOpening) -> Sequence[Sink]:
+        region = opening.options.region
+        windows = []
+        for source in opening.sources:
+            window = WindowSink(
+                opening.stop.set, title=opening.titled(source, TITLE), region=region
+            )
+            # In the loop's own thread: window systems want the main one.
+            windows.append(opening.of_source(window, source))
+        return windows
 
 
 class WindowSink:

@@ -1,0 +1,60 @@
+"""Every sink is a line in a table: its flags, its options, and what happens without its package."""
+
+import dataclasses
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+from edge_runtime.commands.run import run_command
+from edge_runtime.errors import OptionError, SinkError
+from edge_runtime.sinks.opening import SinkOptions
+from edge_runtime.sinks.table import SINKS, AskedSink, SinkKind, asked_sinks
+
+
+@pytest.mark.parametrize("kind", SINKS, ids=lambda kind: kind.flag)
+def test_every_kinds_flags_are_the_commands_and_its_options_fields(kind: SinkKind):
+    module, _, name = kind.options.partition(":")
+    options = getattr(importlib.import_module(module), name)
+    assert issubclass(options, SinkOptions)
+    fields = {field.name: field for field in dataclasses.fields(options)}
+    assert {kind.flag, *kind.also} == set(fields)
+    for further in kind.also:
+        assert fields[further].default is not dataclasses.MISSING, further
+    parameters = inspect.signature(run_command).parameters
+    for flag in fields:
+        # Any other default would look as if it had been given.
+        assert parameters[flag].default in (None, False), flag
+
+
+def test_no_flag_no_sink():
+    assert asked_sinks({"jsonl": None, "append": False, "stride": 3}) == []
+
+
+def test_a_flag_that_means_nothing_alone():
+    with pytest.raises(OptionError, match=r"^--append goes with --jsonl\.$"):
+        asked_sinks({"append": True})
+
+
+def test_zero_is_a_value(monkeypatch: pytest.MonkeyPatch):
+    kind = SinkKind("jsonl", "edge_runtime.sinks.jsonl:JsonLinesOptions", also=("append",))
+    monkeypatch.setattr("edge_runtime.sinks.table.SINKS", (kind,))
+    (asked,) = asked_sinks({"jsonl": Path("a"), "append": 0})
+    assert dataclasses.asdict(asked.options) == {"jsonl": Path("a"), "append": 0}
+
+
+def test_a_missing_extra_is_one_line():
+    class Absent(SinkOptions):
+        def open(self, opening):
+            import package_that_nobody_has  # type: ignore[import-not-found]
+
+            return [package_that_nobody_has]
+
+    asked = AskedSink(SinkKind("keep_hard", "x:y", extra="hard"), Absent())
+    with pytest.raises(SinkError) as caught:
+        asked.open(None)  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        "--keep-hard needs package_that_nobody_has, which is not installed: "
+        "pip install 'edgeproof[hard]'"
+    )
