@@ -53,6 +53,8 @@ class LoopOptions:
         region: the part of the picture that the model sees; `None`: all of it.
         min_score: below it the answer is `unknown`; `None`: what the bundle says for the variant.
         smoother: makes one for each source, such as `lambda: MovingAverage(8)`.
+        answer_repeats: answer a live source's picture also where it is, byte for byte, the one
+            before: for sources without noise, such as a screen.
 
     Raises:
         OptionError: when a number is out of its range.
@@ -64,6 +66,7 @@ class LoopOptions:
     region: Region | None = None
     min_score: float | None = None
     smoother: Callable[[], Smoother] | None = None
+    answer_repeats: bool = False
 
     def __post_init__(self) -> None:
         for name in ("workers", "batch", "stride"):
@@ -158,7 +161,13 @@ class _Loop:
         # One being written, and one for each worker that is finished or being worked on.
         self._outbox: Outbox[Delivery] = Outbox(options.workers + 2)
         self._captures = [
-            Capture(s, number, self._inbox, stride=options.stride)
+            Capture(
+                s,
+                number,
+                self._inbox,
+                stride=options.stride,
+                answer_repeats=options.answer_repeats,
+            )
             for number, s in enumerate(sources)
         ]
         loaders = [lambda: classifier, *[classifier.twin] * (options.workers - 1)]

@@ -48,6 +48,8 @@ class TerminalSink:
         self._speaking = threading.RLock()
 
     def write(self, result: Result) -> None:
+        if result.frame.condition == "repeated":
+            return  # what was said of this picture stands
         with self._speaking:
             self._write(result)
 

@@ -108,6 +108,7 @@ class VideoSink:
         self._writer: cv2.VideoWriter | None = None
         self._spool: Spool | None = None
         self._fit: Preprocess | None = None
+        self._last: np.ndarray | None = None
         self._first_s = 0.0
         self._written = 0
         self._ended = ""
@@ -123,7 +124,7 @@ class VideoSink:
     def write(self, result: Result) -> None:
         if self._ended:
             return
-        picture = annotated(result, region=self._region)
+        picture = self._drawn(result)
         if self._writer is None:
             self._writer = self._open(picture)
             self._first_s = result.frame.captured_s
@@ -137,6 +138,14 @@ class VideoSink:
             why = self._spool.error.strerror
             self._ended = f"{self._path}: {why}; the video ends before the run."
             self._on_note(self._ended.rstrip("."))
+
+    def _drawn(self, result: Result) -> np.ndarray:
+        if self._last is not None and result.frame.condition == "repeated":
+            return self._last  # and with it, what was answered
+        picture = annotated(result, region=self._region)
+        if self._live:
+            self._last = picture
+        return picture
 
     def _repeats(self, captured_s: float) -> int:
         """How often this picture comes, so that the video is in time with the source."""

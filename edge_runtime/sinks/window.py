@@ -65,7 +65,8 @@ class WindowSink:
         self._shown = False
 
     def write(self, result: Result) -> None:
-        cv2.imshow(self._title, annotated(result, region=self._region))
+        if not self._shown or result.frame.condition != "repeated":
+            cv2.imshow(self._title, annotated(result, region=self._region))
         key = cv2.waitKey(1) & 0xFF
         closed = self._shown and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
         self._shown = True

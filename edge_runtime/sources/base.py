@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from devices import CameraSettings
 
-Condition = Literal["ok", "black", "frozen", "stale"]
+Condition = Literal["ok", "black", "frozen", "stale", "repeated"]
 EventKind = Literal[
     "opened",
     "lost",
@@ -44,7 +44,8 @@ class Frame:
             the driver's own time stamp, else when it arrived or had been decoded.
         name: file it came from, where each frame is its own file.
         condition: "ok", or why it must not be answered as news: "black", "frozen" (the camera
-            repeats one picture), "stale" (it arrived long after it was captured).
+            repeats one picture), "stale" (it arrived long after it was captured); in the loop also
+            "repeated" (byte for byte the one before).
         source: name of the source.
     """
 

@@ -15,6 +15,7 @@ from edge_runtime.sources.asking import Format, plausible_fps
 from edge_runtime.sources.base import SourceOptions
 from edge_runtime.sources.frame_pool import FramePool
 from edge_runtime.sources.health import STREAM_FROZEN_S
+from edge_runtime.sources.jpeg import MJPG, decoded
 from edge_runtime.sources.sockets import connections, shut
 from edge_runtime.sources.stream_clock import ArrivalClock, StampClock, StreamClock
 
@@ -35,9 +36,24 @@ class NetworkCamera:
 
     def open(self) -> StreamCapture:
         """Raises SourceError: when it does not open."""
-        timeout_ms = int(self._options.timeout_s * 1e3)
         # FFmpeg at its most talkative prints addresses; OpenCV reads this before it first opens.
         os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
+        stamped = scheme_of(self._url) in ("rtsp", "rtsps")
+        # Over HTTP the JPEGs themselves: they are decoded only where they are looked at, and whole.
+        capture, encoded = self._captured(encoded=not stamped), not stamped
+        if encoded and int(capture.get(cv2.CAP_PROP_FOURCC)) != MJPG:
+            capture.release()
+            capture, encoded = self._captured(encoded=False), False
+        opened = StreamCapture(
+            capture, stamped=stamped, encoded=encoded, timeout_s=self._options.timeout_s
+        )
+        if not opened.skip_backlog():
+            opened.close()
+            raise SourceError(f"{self.name} does not open: it answers, but sends no picture.")
+        return opened
+
+    def _captured(self, *, encoded: bool) -> cv2.VideoCapture:
+        timeout_ms = int(self._options.timeout_s * 1e3)
         host = host_of(self._url)
         before = connections(host[1]) if host else set()
         capture = cv2.VideoCapture(
@@ -49,17 +65,13 @@ class NetworkCamera:
                 *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout_ms),
                 *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout_ms),
                 *(cv2.CAP_PROP_N_THREADS, 1),
+                *((cv2.CAP_PROP_FORMAT, -1) if encoded else ()),
             ],
         )
         if not capture.isOpened():
             raise SourceError(f"{self.name} does not open: {self._why_not()}")
         self._connections = (connections(host[1]) if host else set()) - before
-        stamped = scheme_of(self._url) in ("rtsp", "rtsps")
-        opened = StreamCapture(capture, stamped=stamped, timeout_s=self._options.timeout_s)
-        if not opened.skip_backlog():
-            opened.close()
-            raise SourceError(f"{self.name} does not open: it answers, but sends no picture.")
-        return opened
+        return capture
 
     def interrupt(self) -> None:
         """End a grab that waits for the network in another thread."""
@@ -84,8 +96,15 @@ class NetworkCamera:
 class StreamCapture:
     """An open network stream. See `Capture`."""
 
-    def __init__(self, capture: cv2.VideoCapture, *, stamped: bool, timeout_s: float) -> None:
+    def __init__(
+        self, capture: cv2.VideoCapture, *, stamped: bool, encoded: bool, timeout_s: float
+    ) -> None:
+        """Args:
+        stamped: whether the stream's time stamps mean anything.
+        encoded: whether the capture gives JPEGs as they came, and not pictures.
+        """
         self._capture, self._timeout_s, self._stamped = capture, timeout_s, stamped
+        self._encoded = encoded
         self._pool = FramePool()
         # What FFmpeg says of the rate of MJPEG over HTTP is made up.
         self.fps = plausible_fps(capture.get(cv2.CAP_PROP_FPS)) if stamped else None
@@ -123,7 +142,10 @@ class StreamCapture:
         return self._clock.captured_s(now, self._stamp_s())
 
     def retrieve(self) -> np.ndarray | None:
-        return self._pool.retrieve(self._capture)
+        if not self._encoded:
+            return self._pool.retrieve(self._capture)
+        whole, jpeg = self._capture.retrieve()
+        return decoded(jpeg) if whole else None
 
     def close(self) -> None:
         self._capture.release()

@@ -17,6 +17,7 @@ from edge_runtime.sources.base import SourceOptions
 from edge_runtime.sources.driver_clock import DriverClock
 from edge_runtime.sources.frame_pool import FramePool
 from edge_runtime.sources.health import CAMERA_FROZEN_S
+from edge_runtime.sources.jpeg import MJPG, decoded
 
 _NODE = re.compile(r"/dev/video(\d{1,4})")
 
@@ -71,6 +72,9 @@ class V4l2Capture:
             _fourcc(capture.get(cv2.CAP_PROP_FOURCC)),
         )
         self.granted = granted.granted(asked)
+        # Where the backend gives them (Linux' does), the JPEGs themselves.
+        is_mjpg = int(capture.get(cv2.CAP_PROP_FOURCC)) == MJPG
+        self._encoded = is_mjpg and capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
 
     def grab(self) -> float | None:
         if not self._capture.grab():
@@ -79,7 +83,10 @@ class V4l2Capture:
         return self._clock.captured_s(stamp_s, time.perf_counter())
 
     def retrieve(self) -> np.ndarray | None:
-        return self._pool.retrieve(self._capture)
+        if not self._encoded:
+            return self._pool.retrieve(self._capture)
+        came, jpeg = self._capture.retrieve()
+        return decoded(jpeg) if came else None
 
     def close(self) -> None:
         self._capture.release()

@@ -409,3 +409,46 @@ def test_the_library_in_three_lines(colour_bundle: Path, colour_folder: Path):
         for frame in open_source(colour_folder)
     }
     assert answers == {"red": "red", "green": "green", "blue": "blue"}
+
+
+def doubled(count: int, shape: tuple[int, int, int]) -> list[np.ndarray]:
+    """Each picture twice, as a camera gives them that is too slow in the dark for its rate."""
+    noise = np.random.default_rng(0)
+    pictures = [noise.integers(0, 256, shape, np.uint8) for _ in range(count)]
+    return [picture.copy() for picture in pictures for _ in range(2)]
+
+
+def test_a_live_picture_is_answered_once_and_its_repeats_named(classifier: Classifier):
+    source = Scripted(doubled(5, classifier.bundle.preprocess.input_shape), live=True, pause_s=0.05)
+    sink = Collecting()
+    summary = run(
+        classifier, source, [sink], options=LoopOptions(smoother=lambda: MovingAverage(2))
+    )
+    seen = [(r.frame.index, r.frame.condition, r.answer is not None) for r in sink.results]
+    met: set[int] = set()
+    for index, condition, answered in seen:
+        expected = ("repeated", False) if index // 2 in met else ("ok", True)
+        assert (condition, answered) == expected
+        met.add(index // 2)
+    assert summary.conditions["repeated"] == sum(c == "repeated" for _, c, _ in seen) > 0
+    # Nor did a repeat make smoothing begin anew.
+    first, second = [r for r in sink.results if r.frame.condition == "ok"][:2]
+    mean = (first.prediction.probabilities + second.prediction.probabilities) / 2
+    assert second.answer.probabilities == pytest.approx(mean)
+
+
+def test_a_repeat_of_a_frame_that_stride_passed_over_is_answered(classifier: Classifier):
+    shape = classifier.bundle.preprocess.input_shape
+    pictures = doubled(4, shape)[1:]  # the odd ones are passed over, and each is the next one's
+    sink = Collecting()
+    source = Scripted(pictures, live=True, pause_s=0.05)
+    run(classifier, source, [sink], options=LoopOptions(stride=2))
+    assert {r.frame.condition for r in sink.results} == {"ok"}
+
+
+def test_repeats_are_answered_where_that_is_wanted_and_in_files(classifier: Classifier):
+    pictures = doubled(3, classifier.bundle.preprocess.input_shape)
+    for live, options in [(True, LoopOptions(answer_repeats=True)), (False, None)]:
+        sink = Collecting()
+        run(classifier, Scripted(pictures, live=live, pause_s=0.03), [sink], options=options)
+        assert {r.frame.condition for r in sink.results} == {"ok"}

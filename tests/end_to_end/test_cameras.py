@@ -185,6 +185,15 @@ def test_mjpg_is_asked_for_and_decoded(watch, plugged: PluggedCamera, tmp_path: 
     seen.frames(2, "frozen")  # it only has the one picture
 
 
+def test_a_jpeg_without_its_end_is_no_frame(watch, plugged: PluggedCamera, tmp_path: Path):
+    jpeg = cv2.imencode(".jpg", np.full((720, 1280, 3), 90, np.uint8))[1].tobytes()
+    (tmp_path / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    environment = {**plugged.environment, "FAKE_V4L2_JPEG": str(tmp_path / "cut.jpg")}
+    seen = watch("0", environment, width=1280, height=720)
+    assert "30 pictures in a row did not decode" in seen.event("lost")["detail"]
+    assert all("condition" not in said for said in seen.said)
+
+
 def test_a_black_a_frozen_and_a_stale_picture_are_named(watch, plugged: PluggedCamera):
     seen = watch(
         "0", plugged.environment, width=320, height=240, fps=30, frozen_s=0.4, stale_s=0.4,
@@ -398,17 +407,20 @@ def test_a_wrong_password_is_told_without_it(watch, rtsp: RtspServer):
 
 
 class Mjpeg(http.server.BaseHTTPRequestHandler):
-    """Ten pictures a second, until the server stops."""
+    """Ten pictures a second, every third without its end, until the server stops."""
 
     def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=picture")
         self.end_headers()
-        rng = np.random.default_rng(0)
+        rng, sent = np.random.default_rng(0), 0
         try:
             while not self.server.stopping.is_set():  # type: ignore[attr-defined]
                 picture = rng.integers(90, 160, (120, 160, 3), dtype=np.uint8)
                 data = cv2.imencode(".jpg", picture)[1].tobytes()
+                sent += 1
+                if sent % 3 == 0:  # as cameras do whose memory is short
+                    data = data[: len(data) // 2]
                 head = (
                     f"--picture\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
                 )
@@ -445,6 +457,8 @@ def test_mjpeg_over_http_lost_and_found(watch):
     seen.frames(5)
     assert seen.said[0]["name"] == f"http://127.0.0.1:{port}"
     assert seen.said[-1]["shape"] == [120, 160, 3]
+    indices = [said["index"] for said in seen.said if "index" in said]
+    assert not any(index % 3 == 2 for index in indices), "a broken JPEG was shown as a picture"
     stop(server)
     seen.event("lost", within_s=8)
     server = serve_mjpeg(port)
