@@ -58,29 +58,34 @@ def _while_listening(open_it: Callable[[], Source]) -> Source:
     """Do in another thread what may hang in a driver or for the network: Ctrl-C does not wait."""
     opened: list[Source] = []
     failed: list[BaseException] = []
+    # Not Thread.is_alive(): a join that a signal interrupts takes a thread that runs for ended
+    # (Python up to 3.12).
+    done = threading.Event()
 
     def work() -> None:
         try:
             opened.append(open_it())
         except BaseException as exc:
             failed.append(exc)
+        finally:
+            done.set()
 
     thread = threading.Thread(target=work, name="edgeproof-opening", daemon=True)
-    with _leave_it_hanging(thread):
+    with _leave_it_hanging(done):
         thread.start()
-        while thread.is_alive():
-            thread.join(_POLL_S)
+        while not done.wait(_POLL_S):
+            pass
     if failed:
         raise failed[0]
     return opened[0]
 
 
 @contextlib.contextmanager
-def _leave_it_hanging(thread: threading.Thread) -> Iterator[None]:
+def _leave_it_hanging(done: threading.Event) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if not thread.is_alive():
+        if done.is_set():
             raise
         # The tidy end of an interpreter would wait for the driver, or crash under it.
         print("edgeproof: interrupted", file=sys.stderr, flush=True)  # noqa: T201

@@ -102,10 +102,10 @@ def test_a_stop_is_answered_while_a_camera_does_not(colour_bundle: Path):
     with socket.create_server(("127.0.0.1", 0)) as mute:
         address = f"rtsp://127.0.0.1:{mute.getsockname()[1]}/x"
         process = started(colour_bundle, address, "--timeout", "30")
-        mute.accept()[0].settimeout(60)  # it has begun to connect, and hears nothing
-        asked = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+        with mute.accept()[0]:  # it has begun to connect, and hears nothing
+            asked = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=60)
     assert time.monotonic() - asked < 5  # and not the thirty seconds of the timeout
     assert (process.returncode, err) == (130, "edgeproof: interrupted\n")
 
