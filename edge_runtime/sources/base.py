@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from devices import CameraSettings
 
-Condition = Literal["ok", "black", "frozen", "stale", "repeated"]
+Verdict = Literal["ok", "black", "frozen", "stale"]
+Condition = Literal[Verdict, "repeated"]
 EventKind = Literal[
     "opened",
     "lost",
@@ -121,7 +122,7 @@ class SourceOptions:
     stall_s: float = 2.0
     stale_s: float = 1.0
     frozen_s: float | None = None
-    judge: frozenset[Condition] | None = None
+    judge: frozenset[Verdict] | None = None
 
     def __post_init__(self) -> None:
         for option in ("width", "height", "frames", "reopen_tries"):

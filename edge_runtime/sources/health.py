@@ -6,9 +6,9 @@ import time
 
 import numpy as np
 
-from edge_runtime.sources.base import Condition, EventKind, SourceEvent, SourceOptions
+from edge_runtime.sources.base import EventKind, SourceEvent, SourceOptions, Verdict
 
-ALL_CONDITIONS: frozenset[Condition] = frozenset({"black", "frozen", "stale"})
+ALL_CONDITIONS: frozenset[Verdict] = frozenset({"black", "frozen", "stale"})
 CAMERA_FROZEN_S = 3.0
 STREAM_FROZEN_S = 15.0
 
@@ -24,7 +24,7 @@ _BLACK_SPREAD = 6.0
 _FROZEN_SHARE = 0.002
 _FROZEN_FRAMES = 5
 
-_WHAT: dict[Condition, str] = {
+_WHAT: dict[Verdict, str] = {
     "black": "the picture is black: is the lens covered, or the light out?",
     "frozen": "the camera repeats one picture",
     "stale": "frames arrive long after they were captured",
@@ -40,12 +40,12 @@ class Health:
         frozen_s: for how many seconds a picture must repeat to be frozen.
     """
 
-    def __init__(self, judged: frozenset[Condition], *, stale_s: float, frozen_s: float) -> None:
+    def __init__(self, judged: frozenset[Verdict], *, stale_s: float, frozen_s: float) -> None:
         self._judged, self._stale_s, self._frozen_s = judged, stale_s, frozen_s
         self._anchor: np.ndarray | None = None
         self._anchor_s, self._repeats = 0.0, 0
 
-    def judge(self, bgr: np.ndarray, *, captured_s: float, arrived_s: float) -> Condition:
+    def judge(self, bgr: np.ndarray, *, captured_s: float, arrived_s: float) -> Verdict:
         """The condition of a frame, uint8 (height, width, 3); both times on one clock."""
         pixels = _sample(bgr) if self._judged & {"black", "frozen"} else None
         frozen = "frozen" in self._judged and self._repeated(pixels, arrived_s)
@@ -78,7 +78,7 @@ class Watch:
         source: str,
         options: SourceOptions,
         *,
-        default: frozenset[Condition] = ALL_CONDITIONS,
+        default: frozenset[Verdict] = ALL_CONDITIONS,
         frozen_s: float = CAMERA_FROZEN_S,
     ) -> None:
         self._source = source
@@ -87,11 +87,11 @@ class Watch:
             stale_s=options.stale_s,
             frozen_s=options.frozen_s or frozen_s,
         )
-        self._condition: Condition = "ok"
+        self._condition: Verdict = "ok"
 
     def frame(
         self, bgr: np.ndarray, *, captured_s: float, arrived_s: float
-    ) -> tuple[Condition, SourceEvent | None]:
+    ) -> tuple[Verdict, SourceEvent | None]:
         """The frame's condition, and an event where it is another than the last frame's."""
         condition = self._health.judge(bgr, captured_s=captured_s, arrived_s=arrived_s)
         before, self._condition = self._condition, condition

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_runtime.errors import SourceError
-from edge_runtime.sources.base import Condition, EventKind, Frame, Readable, SourceOptions
+from edge_runtime.sources.base import EventKind, Frame, Readable, SourceOptions, Verdict
 from edge_runtime.sources.health import ALL_CONDITIONS, Watch
 from edge_runtime.sources.recording import PicturesRecording, Recording, open_recording
 from edge_runtime.sources.script import SCRIPT_SUFFIXES, Fault, Script, read_script
@@ -96,7 +96,7 @@ class Replay(Readable):
         options: SourceOptions = SourceOptions(),
         *,
         realtime: bool = True,
-        judged: frozenset[Condition] = ALL_CONDITIONS,
+        judged: frozenset[Verdict] = ALL_CONDITIONS,
     ) -> None:
         super().__init__(options.name or name)
         self.live = realtime
