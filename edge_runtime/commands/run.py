@@ -59,6 +59,8 @@ def run_command(
     append: sink_options.Append = False,
     video: sink_options.Video = None,
     display: sink_options.Display = False,
+    metrics: sink_options.Metrics = False,
+    metrics_address: sink_options.MetricsAddress = None,
     max_frames: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many frames.  [default: never]")
     ] = None,

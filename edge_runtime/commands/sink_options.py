@@ -23,3 +23,13 @@ Video = Annotated[
 Display = Annotated[
     bool, typer.Option("--display", help="Show a window; needs a cv2 with a window system.")
 ]
+
+# --metrics
+Metrics = Annotated[
+    bool,
+    typer.Option("--metrics", help="Let Prometheus read figures of the run."),
+]
+MetricsAddress = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Where it reads them.  [default: 127.0.0.1:9464]"),
+]

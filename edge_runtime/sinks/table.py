@@ -38,6 +38,13 @@ SINKS = (
     SinkKind("display", "edge_runtime.sinks.window:WindowOptions"),
     SinkKind("video", "edge_runtime.sinks.video:VideoOptions"),
     SinkKind("jsonl", "edge_runtime.sinks.jsonl:JsonLinesOptions", also=("append",)),
+    # Last, so that its output stage holds the others.
+    SinkKind(
+        "metrics",
+        "edge_runtime.sinks.metrics.sink:MetricsOptions",
+        also=("metrics_address",),
+        extra="metrics",
+    ),
 )
 
 
