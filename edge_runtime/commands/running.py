@@ -285,6 +285,8 @@ def _lost(count: SinkCount) -> str:
         words.append(f"{count.dropped} of {count.taken + count.dropped} results dropped")
     if count.failed:
         words.append(f"{count_of(count.failed, 'call')} failed, the last with: {count.why}")
+    if count.undelivered:
+        words.append(f"{count_of(count.undelivered, 'message')} not delivered")
     if count.hung:
         words.append("did not finish in time")
     return "; ".join(words)

@@ -33,3 +33,70 @@ MetricsAddress = Annotated[
     str | None,
     typer.Option(metavar="HOST:PORT", help="Where it reads them.  [default: 127.0.0.1:9464]"),
 ]
+
+# --mqtt
+Mqtt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Tell an MQTT broker, and Home Assistant through it: mqtt://[USER@]HOST[:PORT] or "
+        "mqtts://.",
+    ),
+]
+MqttTopic = Annotated[
+    str | None,
+    typer.Option(metavar="TOPIC", help="Begin topics so.  [default: edgeproof/HOST/BUNDLE]"),
+]
+MqttDiscovery = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PREFIX",
+        help="Home Assistant's prefix for discovery; none for none.  [default: homeassistant]",
+    ),
+]
+MqttGap = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Between two changes of a source.  [default: 1 for cameras, 0 for files]",
+    ),
+]
+MqttPasswordFile = Annotated[
+    Path | None,
+    typer.Option(help="The password is this file's line.  [default: EDGEPROOF_MQTT_PASSWORD]"),
+]
+MqttCa = Annotated[
+    Path | None, typer.Option(help="Trust these certificates (PEM) instead of the system's.")
+]
+MqttCert = Annotated[Path | None, typer.Option(help="Certificate of this client (PEM).")]
+MqttKey = Annotated[Path | None, typer.Option(help="Its key.")]
+
+# --webhook
+Webhook = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Post JSON there when the answer changes; file:NAME reads the address from a file.",
+    ),
+]
+WebhookSecretFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Sign with this file's line.  [default: EDGEPROOF_WEBHOOK_SECRET, if it is set]"
+    ),
+]
+WebhookSnapshot = Annotated[
+    bool, typer.Option("--webhook-snapshot", help="Send the picture along, as JPEG.")
+]
+WebhookGap = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Between two changes of a source.  [default: 1 for cameras, 0 for files]",
+    ),
+]
+WebhookCa = Annotated[
+    Path | None, typer.Option(help="Trust these certificates (PEM) instead of the system's.")
+]

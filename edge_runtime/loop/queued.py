@@ -31,6 +31,7 @@ class SinkCount:
         failed: how many calls of it failed.
         why: what the last of them failed with.
         hung: whether it was still busy when the run had to end.
+        undelivered: how many messages it took on and could not deliver.
     """
 
     taken: int = 0
@@ -38,6 +39,7 @@ class SinkCount:
     failed: int = 0
     why: str = ""
     hung: bool = False
+    undelivered: int = 0
 
 
 class QueuedSink:
@@ -66,7 +68,8 @@ class QueuedSink:
     ) -> None:
         """Args:
         sink: if it has `wants(result) -> bool`, it is asked first, in the caller's thread: it
-            must answer at once, and what it does not want takes no place in the queue.
+            must answer at once, and what it does not want takes no place in the queue. If it has
+            `undelivered`, that is counted at the end.
         capacity: how many results and events may wait.
         pixels: keep the frames' pictures; a queue of 720p frames takes 2.7 MB for each.
         finish_s: how long it may take to do what waits when the run is stopped.
@@ -169,6 +172,7 @@ class QueuedSink:
             self._sink.close()
         except Exception as exc:
             self._error = exc
+        self.count.undelivered = getattr(self._sink, "undelivered", 0)
 
     def _next(self) -> Callable[[], None] | None:
         with self._changed:

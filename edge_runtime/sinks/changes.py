@@ -16,7 +16,8 @@ class Change:
     """A source's answer has become another.
 
     Attributes:
-        result: the first frame with the new answer that was not held back.
+        result: the first frame with the new answer that was not held back; at the end of a run
+            without its picture.
         before: the answer told before it; `None` for none.
     """
 
@@ -49,7 +50,7 @@ class Changes:
     def take(self, result: Result) -> Change | None:
         """The change that this result is, if it is one to be told now."""
         told = self._told.setdefault(result.frame.source, _Told())
-        told.newest = result
+        told.newest = result.without_pixels()  # a picture each would be kept for ever
         captured_s = result.frame.captured_s
         gap_s = self._gaps_s.get(result.frame.source, CAMERA_GAP_S)
         if not self._is_news(told, result) or captured_s - told.at_s < gap_s:

@@ -33,6 +33,8 @@ from edge_runtime.sinks.one_source import OneSourceSink
 from edge_runtime.sources import Source
 from edge_runtime.text import printable
 
+# What talks to others has this long when the sources have ended by themselves, and at a stop.
+FAREWELL_S, HASTY_FAREWELL_S = 4.5, 0.25
 # What is kept on a disk may take this long at a stop: as long as it goes on, it is not lost.
 KEPT_S = 5.0
 
@@ -60,6 +62,15 @@ class SinkOpening:
     def live(self) -> bool:
         """Whether a source goes on by itself, and cannot wait."""
         return any(source.live for source in self.sources)
+
+    @property
+    def lives(self) -> dict[str, bool]:
+        """Whether a source is live, by its name."""
+        return {source.name: source.live for source in self.sources}
+
+    def farewell_s(self) -> float:
+        """How long a sink's `close` may wait for others: not long, when the run was stopped."""
+        return HASTY_FAREWELL_S if self.stop.is_set() else FAREWELL_S
 
     def queued(
         self,

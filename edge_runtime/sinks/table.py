@@ -38,6 +38,25 @@ SINKS = (
     SinkKind("display", "edge_runtime.sinks.window:WindowOptions"),
     SinkKind("video", "edge_runtime.sinks.video:VideoOptions"),
     SinkKind("jsonl", "edge_runtime.sinks.jsonl:JsonLinesOptions", also=("append",)),
+    SinkKind(
+        "mqtt",
+        "edge_runtime.sinks.mqtt.options:MqttFlags",
+        also=(
+            "mqtt_topic",
+            "mqtt_discovery",
+            "mqtt_gap",
+            "mqtt_password_file",
+            "mqtt_ca",
+            "mqtt_cert",
+            "mqtt_key",
+        ),
+        extra="mqtt",
+    ),
+    SinkKind(
+        "webhook",
+        "edge_runtime.sinks.webhook.options:WebhookFlags",
+        also=("webhook_secret_file", "webhook_snapshot", "webhook_gap", "webhook_ca"),
+    ),
     # Last, so that its output stage holds the others.
     SinkKind(
         "metrics",

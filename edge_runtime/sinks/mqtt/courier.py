@@ -15,22 +15,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from edge_runtime.errors import SinkError
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+
 from edge_runtime.sinks.mqtt.broker import Broker
 from edge_runtime.sinks.mqtt.store import Message, Store
 from edge_runtime.text import one_line
-
-try:
-    from paho.mqtt.client import Client
-    from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
-except ModuleNotFoundError as missing:
-    raise SinkError("--mqtt needs paho-mqtt: pip install 'edgeproof[mqtt]'.") from missing
 
 # Sent and not yet acknowledged: as many as paho sends at once.
 _IN_FLIGHT = 20
 _KEEPALIVE_S = 30
 _CONNECT_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
+_LAST_PAUSE_S = 0.1  # between tries at the end of the run
 _POLL_S = 0.5
 # A connection that lasted so long was a good one.
 _LONG_ENOUGH_S = 5.0
@@ -95,7 +92,11 @@ class Courier:
         return len(self._store) + self._in_flight
 
     def close(self, within_s: float) -> bool:
-        """Deliver what waits, for so long at most; whether all of it was. Safe to call twice."""
+        """Deliver what waits, for so long at most; whether all of it was. Safe to call twice.
+
+        A broker that was not reached so far is tried until then as well: a run of a few pictures
+        is over sooner than a connection stands.
+        """
         self._give_up_s = min(self._give_up_s, time.monotonic() + within_s)
         self._closing.set()
         self._wake_up()
@@ -109,11 +110,12 @@ class Courier:
 
     def _run(self) -> None:
         try:
-            while not self._closing.is_set():
+            while not self._is_over():
                 if self._connect():
                     self._talk()  # what was not acknowledged, paho sends again by itself
-                if not self._closing.is_set():
-                    self._closing.wait(self._pause_s)
+                if self._closing.is_set():
+                    time.sleep(_LAST_PAUSE_S)
+                elif not self._closing.wait(self._pause_s):
                     self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
         finally:
             self._wake.close()
@@ -134,7 +136,8 @@ class Courier:
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake, selectors.EVENT_READ)
             while (sock := self._client.socket()) is not None:
-                if self._closing.is_set() and self._is_over(sock):
+                if self._is_over():
+                    self._part(sock)
                     return
                 code = self._step(selector, sock)
                 if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -147,15 +150,17 @@ class Courier:
         if not self._closing.is_set():
             self._away(self._refusal or why)
 
-    def _is_over(self, sock: Any) -> bool:
+    def _is_over(self) -> bool:
         """Whether nothing is to be done any more at the end of the run."""
-        if self._was_let_in and self.waiting == 0:
-            self._client.disconnect()
-            return True
-        if time.monotonic() < self._give_up_s:
+        if not self._closing.is_set():
             return False
-        sock.close()  # without a farewell: the broker publishes the will
-        return True
+        return self.waiting == 0 or time.monotonic() >= self._give_up_s
+
+    def _part(self, sock: Any) -> None:
+        if self.waiting == 0:
+            self._client.disconnect()
+        else:
+            sock.close()  # without a farewell: the broker publishes the will
 
     def _step(self, selector: selectors.BaseSelector, sock: Any) -> MQTTErrorCode:
         """Read, write and send what can be without waiting longer than for the next of these."""

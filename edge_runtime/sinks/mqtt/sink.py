@@ -7,13 +7,10 @@ import json
 import re
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from edge_runtime.errors import OptionError
 from edge_runtime.pipeline import Result
 from edge_runtime.sinks.changes import Change, Changes, gaps_s
-from edge_runtime.sinks.mqtt.broker import Broker
 from edge_runtime.sinks.mqtt.courier import Courier
 from edge_runtime.sinks.mqtt.home_assistant import (
     Appearance,
@@ -21,46 +18,16 @@ from edge_runtime.sinks.mqtt.home_assistant import (
     discovery,
     discovery_topic,
 )
+from edge_runtime.sinks.mqtt.options import MqttOptions
 from edge_runtime.sinks.mqtt.store import Message, Store
+from edge_runtime.sinks.opening import FAREWELL_S
 from edge_runtime.sinks.record import record_of
 from edge_runtime.sources import SourceEvent
 
 ONLINE, OFFLINE = b"online", b"offline"
-# Events for the time without a broker: over a quarter of an hour of one a second.
-MOST_EVENTS = 1000
 # So often the state is told without a change, so that score and rate are not of long ago.
 _REFRESH_S = 10.0
-# What is left of the second in which SIGTERM is answered.
-_CLOSE_S = 0.6
 _GONE, _BACK = {"lost", "stalled"}, {"reopened", "recovered"}
-
-
-@dataclass(frozen=True)
-class MqttOptions:
-    """Where to, and under which names.
-
-    Attributes:
-        topic: what all topics begin with; empty for `edgeproof/HOST/BUNDLE`.
-        discovery: Home Assistant's prefix for discovery; empty for none.
-        gap_s: events of one source are at least so far apart; `None`: a second for cameras, and
-            for files every change is told.
-        most_events: how many are kept while the broker is away.
-    """
-
-    broker: Broker
-    topic: str = ""
-    discovery: str = "homeassistant"
-    gap_s: float | None = None
-    most_events: int = MOST_EVENTS
-
-    def __post_init__(self) -> None:
-        for name in ("topic", "discovery"):
-            value = getattr(self, name)
-            bad = re.search(r"[+#\0]|//|^/|/$", value)
-            if bad or len(value.encode()) > 200 or value.startswith("$"):
-                raise OptionError(
-                    f"{name} {value!r}: an MQTT topic such as home/porch, without + and #."
-                )
 
 
 class MqttSink:
@@ -79,6 +46,7 @@ class MqttSink:
         labels: tuple[str, ...],
         sources: Mapping[str, bool],
         on_note: Callable[[str], None] = lambda text: None,
+        farewell_s: Callable[[], float] = lambda: FAREWELL_S,
     ) -> None:
         """Begin to connect.
 
@@ -86,9 +54,10 @@ class MqttSink:
             bundle: its name.
             sources: whether it is live, by its name.
             on_note: told when the broker is gone and when it is back; from another thread.
+            farewell_s: asked at the end how long to wait for the broker at most.
 
         Raises:
-            SinkError: when paho-mqtt is not installed.
+            ModuleNotFoundError: when paho-mqtt is not installed.
             OptionError: when a certificate cannot be read.
         """
         self._labels = labels
@@ -101,6 +70,7 @@ class MqttSink:
         self._told_s: dict[str, float] = {}
         self._store = Store(options.most_events)
         self._broker = options.broker
+        self._farewell_s = farewell_s
         self._closed = False
         self._left = 0
         self._courier = Courier(
@@ -125,8 +95,8 @@ class MqttSink:
         self._retain(self._availability, ONLINE)
 
     @property
-    def dropped(self) -> int:
-        """How many events never reached the broker."""
+    def undelivered(self) -> int:
+        """How many messages never reached the broker."""
         return self._store.lost + self._left
 
     def write(self, result: Result) -> None:
@@ -142,14 +112,14 @@ class MqttSink:
             self._say_there(event.source, event.kind in _BACK)
 
     def close(self) -> None:
-        """Say what was held back, then farewell; for what is not delivered soon, do not wait."""
+        """Say what was held back, then farewell. Safe to call twice."""
         if self._closed:
             return
         self._closed = True
         for change in self._changes.rest():
             self._tell(change)
         self._retain(self._availability, OFFLINE)
-        if not self._courier.close(_CLOSE_S):
+        if not self._courier.close(self._farewell_s()):
             self._left = self._courier.waiting
 
     def _tell(self, change: Change) -> None:

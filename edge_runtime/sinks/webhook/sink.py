@@ -19,8 +19,11 @@ import numpy as np
 
 from edge_runtime.pipeline import Result
 from edge_runtime.sinks.changes import Change, Changes, gaps_s
+from edge_runtime.sinks.noted import Noted
+from edge_runtime.sinks.opening import FAREWELL_S
 from edge_runtime.sinks.record import record_of
-from edge_runtime.sinks.webhook.hook import Call, Hook, Outcome
+from edge_runtime.sinks.webhook.hook import Call, Outcome
+from edge_runtime.sinks.webhook.options import WebhookOptions
 from edge_runtime.sources import SourceEvent
 from edge_runtime.text import one_line
 
@@ -29,25 +32,9 @@ MOST_WAITING, MOST_WAITING_BYTES = 100, 32 << 20
 # After so long it is no news any more.
 GIVE_UP_S = 900.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
-# What is left of the second in which SIGTERM is answered.
-_CLOSE_S = 0.6
+_LAST_PAUSE_S = 0.2  # between tries at the end of the run
 _JPEG_QUALITY = 85
 _TOLD_EVENTS = {"lost", "reopened", "stalled", "recovered"}
-
-
-@dataclass(frozen=True)
-class WebhookOptions:
-    """Where to, and what.
-
-    Attributes:
-        snapshot: send the picture along, as JPEG in Base64.
-        gap_s: changes of one source are at least so far apart; `None`: a second for cameras, and
-            for files every change is told.
-    """
-
-    hook: Hook
-    snapshot: bool = False
-    gap_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,19 +61,23 @@ class WebhookSink:
         labels: tuple[str, ...],
         sources: Mapping[str, bool],
         on_note: Callable[[str], None] = lambda text: None,
+        farewell_s: Callable[[], float] = lambda: FAREWELL_S,
     ) -> None:
         """Args:
         bundle: its name.
         sources: whether it is live, by its name.
         on_note: told when the receiver is gone and when it is back; from another thread.
+        farewell_s: asked at the end how long to wait for the receiver at most.
         """
+        self._farewell_s = farewell_s
+        self._news: Noted[Change] = Noted()
         self._options, self._labels, self._on_note = options, labels, on_note
         self._about = {"bundle": bundle, "host": socket.gethostname()}
         self._changes = Changes(gaps_s(sources, options.gap_s))
         self._letters: deque[_Letter] = deque()
         self._bytes = 0
         self._change = threading.Condition()
-        self._closing = False
+        self._closing, self._give_up_s = False, float("inf")
         self._call: Call | None = None
         self._said = ""
         self._lost = 0
@@ -94,14 +85,22 @@ class WebhookSink:
         self._thread.start()
 
     @property
-    def dropped(self) -> int:
+    def undelivered(self) -> int:
         """How many changes never reached the receiver."""
         with self._change:
             return self._lost
 
+    def wants(self, result: Result) -> bool:
+        """Whether it is news; quick, and in the loop's thread."""
+        change = self._changes.take(result)
+        if change is not None:
+            self._news.put(result, change)
+        return change is not None
+
     def write(self, result: Result) -> None:
-        if (change := self._changes.take(result)) is not None:
-            self._tell(change)
+        change = self._news.take(result) or self._changes.take(result)
+        if change is not None:
+            self._tell(result, change.before)
 
     def event(self, event: SourceEvent) -> None:
         if event.kind in _TOLD_EVENTS:
@@ -120,22 +119,23 @@ class WebhookSink:
         if self._closing:
             return
         for change in self._changes.rest():
-            self._tell(change)
+            self._tell(change.result, change.before)
         with self._change:
             self._closing = True
+            self._give_up_s = time.monotonic() + self._farewell_s()
             self._change.notify_all()
-        self._thread.join(_CLOSE_S)
+        self._thread.join(max(0.0, self._give_up_s - time.monotonic()))
         if self._thread.is_alive() and (call := self._call) is not None:
             call.end()
         with self._change:
             self._lost += len(self._letters)
             self._letters.clear()
 
-    def _tell(self, change: Change) -> None:
-        told: dict[str, Any] = {"event": "answer", **record_of(change.result, self._labels)}
-        told["before"] = change.before
-        if self._options.snapshot:
-            told["snapshot"] = _snapshot(change.result.frame.bgr)
+    def _tell(self, result: Result, before: str | None) -> None:
+        told: dict[str, Any] = {"event": "answer", **record_of(result, self._labels)}
+        told["before"] = before
+        if self._options.snapshot and result.frame.bgr.size:
+            told["snapshot"] = _snapshot(result.frame.bgr)
         self._post(told)
 
     def _post(self, told: dict[str, Any]) -> None:
@@ -168,11 +168,17 @@ class WebhookSink:
             if time.monotonic() - letter.made_s > GIVE_UP_S:
                 self._done(letter, lost=True)
             wait_s = max(pause_s * random.uniform(0.8, 1.2), outcome.after_s or 0.0)
-            with self._change:
-                # At the end there is no later.
-                if self._closing or self._change.wait_for(lambda: self._closing, wait_s):
-                    return
+            if not self._wait(wait_s):
+                return
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _wait(self, pause_s: float) -> bool:
+        """Whether there is time for another try; at the end of the run, soon or never."""
+        with self._change:
+            if not self._closing and not self._change.wait_for(lambda: self._closing, pause_s):
+                return True
+        time.sleep(_LAST_PAUSE_S)
+        return time.monotonic() < self._give_up_s
 
     def _next(self) -> _Letter | None:
         """The oldest that waits; it stays until it was taken. `None` at the end."""

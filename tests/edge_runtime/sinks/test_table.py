@@ -58,3 +58,23 @@ def test_a_missing_extra_is_one_line():
         "--keep-hard needs package_that_nobody_has, which is not installed: "
         "pip install 'edgeproof[hard]'"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"mqtt": "broker"}, "--mqtt: write mqtt://HOST"),
+        ({"mqtt": "mqtts://h", "mqtt_ca": Path("none.pem")}, "none.pem: no such file"),
+        ({"mqtt": "mqtt://h", "mqtt_topic": "a/#"}, "topic 'a/#': an MQTT topic"),
+        ({"mqtt_topic": "a"}, "--mqtt-topic goes with --mqtt."),
+        ({"webhook": "nowhere"}, "--webhook: write http://HOST/PATH"),
+        ({"webhook": "http://h", "webhook_secret_file": Path("no")}, "no: cannot be read"),
+        ({"webhook_snapshot": True}, "--webhook-snapshot goes with --webhook."),
+    ],
+)
+def test_what_cannot_be_meant_is_said_before_anything_is_opened(
+    given: dict[str, object], complaint: str
+):
+    with pytest.raises(OptionError) as caught:
+        asked_sinks(given)
+    assert str(caught.value).startswith(complaint)
