@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,9 +14,14 @@ import converters.cli
 import devices.cli
 import devices.doctor.cli
 import edge_runtime.cli
+import edge_runtime.commands.evaluate
 import trainer.cli
 from devices.doctor.finding import Needs
 from devices.errors import EdgeproofError
+
+if TYPE_CHECKING:
+    from edge_runtime.evaluation.examine import Examinee
+    from edge_runtime.evaluation.pictures import Labelled
 
 # Looking for plugins, pydantic would read every installed package's metadata: 30 ms of each start.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -68,6 +73,30 @@ def _bundle_needs(bundle: Path) -> Needs:
 
 
 devices.doctor.cli.mount(app, _bundle_needs)
+
+
+class _Workstation:
+    """What `evaluate` takes of the upper floor: `edge_runtime` does not know what a run is."""
+
+    def is_run(self, path: Path) -> bool:
+        from trainer.examining import is_run
+
+        return is_run(path)
+
+    def open_run(
+        self, run: Path, data: Path | None, split: str | None
+    ) -> tuple[Examinee, Labelled]:
+        from trainer.examining import open_run
+
+        return open_run(run, data, split)
+
+    def other_data(self, data: Path, labels: tuple[str, ...], split: str | None) -> Labelled:
+        from trainer.examining import other_data
+
+        return other_data(data, labels, split)
+
+
+edge_runtime.commands.evaluate.mount(app, _Workstation())
 
 
 @app.command("demo", short_help="All of it on digits: no download, no camera.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import cv2
@@ -13,6 +14,22 @@ from edge_runtime.errors import ImageError
 Fit = Literal["stretch", "crop", "letterbox"]
 
 MAX_SIDE = 4096
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of a picture, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns, to cut it out of an array."""
+        bottom, right = self.top + self.height, self.left + self.width
+        return slice(self.top, bottom), slice(self.left, right)
 
 
 class Preprocess(BaseModel):
@@ -63,6 +80,17 @@ class Preprocess(BaseModel):
             return cv2.cvtColor(sized, cv2.COLOR_BGR2RGB)
         return np.array(sized, order="C", copy=True)
 
+    def windows(self, height: int, width: int) -> tuple[Window, Window]:
+        """Which part of a frame of that size is seen, and which part of the input shows it."""
+        frame, whole = Window(0, 0, height, width), Window(0, 0, self.height, self.width)
+        match self.fit:
+            case "stretch":
+                return frame, whole
+            case "crop":
+                return _middle(height, width, self.width, self.height), whole
+            case "letterbox":
+                return frame, _inner(height, width, self.width, self.height)
+
 
 def resize_exact(image: np.ndarray, *, width: int, height: int) -> np.ndarray:
     """Resize to the same bytes on every processor, without aliasing for moderate aspect changes.
@@ -93,21 +121,26 @@ def _require_frame(frame_bgr: np.ndarray) -> None:
 
 
 def _crop_to_aspect(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    # Integers only: a float rounding one way here and another there would shift the whole crop.
     h, w = image.shape[:2]
+    return image[_middle(h, w, width, height).slices]
+
+
+def _middle(h: int, w: int, width: int, height: int) -> Window:
+    # Integers only: a float rounding one way here and another there would shift the whole crop.
     keep_w = min(w, max(1, h * width // height))
     keep_h = min(h, max(1, w * height // width))
-    left, top = (w - keep_w) // 2, (h - keep_h) // 2
-    return image[top : top + keep_h, left : left + keep_w]
+    return Window((h - keep_h) // 2, (w - keep_w) // 2, keep_h, keep_w)
 
 
 def _letterbox(image: np.ndarray, width: int, height: int) -> np.ndarray:
     h, w = image.shape[:2]
+    inner = _inner(h, w, width, height)
+    out = np.zeros((height, width, 3), np.uint8)
+    out[inner.slices] = resize_exact(image, width=inner.width, height=inner.height)
+    return out
+
+
+def _inner(h: int, w: int, width: int, height: int) -> Window:
     inner_w = min(width, max(1, (w * height + h // 2) // h))
     inner_h = min(height, max(1, (h * width + w // 2) // w))
-    left, top = (width - inner_w) // 2, (height - inner_h) // 2
-    out = np.zeros((height, width, 3), np.uint8)
-    out[top : top + inner_h, left : left + inner_w] = resize_exact(
-        image, width=inner_w, height=inner_h
-    )
-    return out
+    return Window((height - inner_h) // 2, (width - inner_w) // 2, inner_h, inner_w)

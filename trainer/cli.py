@@ -1,4 +1,4 @@
-"""`edgeproof train`: from photographs to a model."""
+"""`edgeproof train`: from photographs to a model; `edgeproof explain`: what it looks at."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 
 def mount(app: typer.Typer) -> None:
-    """Add this package's command."""
+    """Add this package's commands."""
+    from trainer.explain.command import explain_command
+
     app.command("train", short_help="Photographs to a model with its report.")(train_command)
+    app.command("explain", short_help="What a trained model looks at.")(explain_command)
 
 
 def train_command(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_runtime.evaluation.curves import roc_curves
 from edge_runtime.head import Head
 from edge_runtime.intervals import wilson_interval
 from edge_runtime.temperature import Temperature, fit_temperature
@@ -38,16 +39,6 @@ class Evaluation:
     def answers(self) -> np.ndarray:
         """int64, (pictures,): index of the most probable label."""
         return self.probabilities.argmax(axis=1)
-
-
-@dataclass(frozen=True, eq=False)
-class RocCurve:
-    """One class against all others; both arrays float64, (points,)."""
-
-    label: str
-    false_positive_rate: np.ndarray
-    true_positive_rate: np.ndarray
-    auc: float
 
 
 def evaluate(core: keras.Model, head: Head, dataset: Dataset, *, batch_size: int) -> Evaluation:
@@ -102,21 +93,6 @@ def measure(
         confusion=tuple(tuple(map(int, row)) for row in confusion),
         also_in_train=also_in_train,
     )
-
-
-def roc_curves(
-    labels: tuple[str, ...], truth: np.ndarray, probabilities: np.ndarray
-) -> list[RocCurve]:
-    """One curve for each class that some pictures show and some do not."""
-    from sklearn.metrics import auc, roc_curve
-
-    curves = []
-    for index, label in enumerate(labels):
-        is_it = truth == index
-        if is_it.any() and not is_it.all():
-            false_rate, true_rate, _ = roc_curve(is_it, probabilities[:, index])
-            curves.append(RocCurve(label, false_rate, true_rate, float(auc(false_rate, true_rate))))
-    return curves
 
 
 def count_shared(train: Pixels, held_out: Pixels) -> int:

@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge_runtime.evaluation.figures import shortened
 from edge_runtime.page import ThemedFigure, themed_figure
-from trainer.evaluation import RocCurve
 from trainer.record import Metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# More curves than this cannot be told apart.
-MAX_CURVES = 7
 # Above this many classes the cells are too small for numbers, above twice as many for names.
 MAX_NUMBERED = 15
 
@@ -78,7 +76,7 @@ def confusion_figure(labels: tuple[str, ...], metrics: Metrics) -> ThemedFigure:
                     ink = full if shares[row, column] > 0.5 else rcParams["text.color"]
                     axes.text(column, row, str(count), ha="center", va="center", color=ink)
         if len(labels) <= 2 * MAX_NUMBERED:
-            names = [_shortened(label) for label in labels]
+            names = [shortened(label) for label in labels]
             tilt: dict[str, Any] = {} if len(labels) <= 3 else {"rotation": 45, "ha": "right"}
             axes.set_xticks(range(len(labels)), names, **tilt)
             axes.set_yticks(range(len(labels)), names)
@@ -87,30 +85,3 @@ def confusion_figure(labels: tuple[str, ...], metrics: Metrics) -> ThemedFigure:
         axes.set(xlabel="answer", ylabel="right class")
 
     return themed_figure(draw, width_in=4.6, height_in=4.0)
-
-
-def roc_figure(curves: list[RocCurve]) -> ThemedFigure:
-    """One curve for each class, the worst ones where there are many; two classes share one."""
-    # Of two classes, each one's curve is the other's mirrored: one says it all.
-    shown = curves[-1:] if len(curves) == 2 else sorted(curves, key=lambda c: c.auc)[:MAX_CURVES]
-
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color="gray", linestyle=":", linewidth=1)
-        for curve in shown:
-            axes.plot(
-                curve.false_positive_rate,
-                curve.true_positive_rate,
-                label=f"{_shortened(curve.label)} (AUC {curve.auc:.3f})",
-            )
-        axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
-        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-        axes.legend(loc="lower right")
-
-    return themed_figure(draw, width_in=4.6, height_in=4.0)
-
-
-def _shortened(label: str) -> str:
-    # matplotlib reads $...$ as a formula.
-    text = label if len(label) <= 18 else f"{label[:17]}…"
-    return text.replace("$", r"\$")

@@ -10,10 +10,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from edge_runtime.evaluation.curves import roc_curves
+from edge_runtime.evaluation.figures import MAX_CURVES, roc_figure
 from edge_runtime.page import render_page, thumbnail_data_uri
 from trainer.dataset import Dataset
-from trainer.evaluation import Evaluation, roc_curves
-from trainer.figures import MAX_CURVES, confusion_figure, learning_curve, roc_figure
+from trainer.evaluation import Evaluation
+from trainer.figures import confusion_figure, learning_curve
 from trainer.fit_state import FitState
 from trainer.record import DataEntry, TrainingRecord
 

@@ -86,7 +86,7 @@ def train(data: str | Path, out: str | Path, options: TrainOptions | None = None
     _require_free(data, out, options)
     if options.resume and _is_finished(out):
         return TrainedRun(out, read_record(out))
-    _require_packages()
+    require_packages("Training")
     require_writable_folder(out)
     with _kept_if_begun(out, overwrite=options.overwrite):
         dataset = load_dataset(data, settings.preprocess, seed=settings.seed, scratch=out)
@@ -135,12 +135,13 @@ def _require_free(data: Path, out: Path, options: TrainOptions) -> None:
         )
 
 
-def _require_packages() -> None:
+def require_packages(what: str) -> None:
+    """Raises MissingPackageError where one is missing that the workstation needs."""
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     for name in (backend, "keras", "sklearn", "matplotlib", "jinja2"):
         if importlib.util.find_spec(name) is None:
             raise MissingPackageError(
-                f"Training needs {name}, which is not installed: pip install 'edgeproof[train]'."
+                f"{what} needs {name}, which is not installed: pip install 'edgeproof[train]'."
             )
 
 

@@ -57,3 +57,15 @@ def test_workstation_commands_say_what_to_install(tmp_path: Path, command: list[
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("edgeproof: ")
+
+
+def test_evaluate(colour_bundle: Path, colour_folder: Path, tmp_path: Path):
+    """A bundle can be measured where there is neither scikit-learn nor jinja2."""
+    for picture in colour_folder.glob("*.png"):
+        (tmp_path / "labelled" / picture.stem).mkdir(parents=True)
+        picture.rename(tmp_path / "labelled" / picture.stem / picture.name)
+    done = bare("evaluate", colour_bundle, "labelled", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "100.0% of 3 pictures" in done.stdout
+    assert "needs jinja2 and matplotlib" in done.stderr
+    assert (tmp_path / "out" / "evaluation.json").is_file()
