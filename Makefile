@@ -7,6 +7,9 @@ COMPILE := uv pip compile --universal --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --quiet -c scripts/constraints.in pyproject.toml
 
 
+# How many test files run at a time; each may train or convert, and takes up to 2 GB.
+TESTS_AT_ONCE ?= 2
+
 # Options of scripts/arm/test_arm.py.
 ARM ?= --table docs/arm.md
 
@@ -38,10 +41,10 @@ lint: $(STAMP)
 	@$(BIN)/mypy
 
 test: lint
-	@$(BIN)/python -m pytest -m "not real_data"
+	@$(BIN)/python -m pytest -m "not real_data" -n $(TESTS_AT_ONCE) --dist loadfile
 
 test-real: $(STAMP)
-	@$(BIN)/python -m pytest -m real_data
+	@$(BIN)/python -m pytest -m real_data -n $(TESTS_AT_ONCE) --dist loadfile
 
 test-arm: $(STAMP)
 	@$(BIN)/python scripts/arm/test_arm.py $(ARM)
