@@ -35,7 +35,7 @@ class Answering:
     def answer(self, result: Result) -> Answer | None:
         """The answer to a frame; `None` to one without a prediction."""
         prediction, captured_s = result.prediction, result.frame.captured_s
-        if result.frame.condition == "repeated":
+        if result.is_repeat:
             self._last_s = captured_s
             return None  # still the scene of the frames before: what they said stands
         gap = self._last_s is not None and captured_s - self._last_s > GAP_S

@@ -84,6 +84,11 @@ class Result:
         """Since the answer, so far: its turn, and the sinks before the one that asks."""
         return (time.perf_counter() - self.answered_s) * 1e3
 
+    @property
+    def is_repeat(self) -> bool:
+        """Whether it shows the picture answered before it: that answer stands."""
+        return self.frame.condition == "repeated"
+
     def without_pixels(self) -> Result:
         """The same result, its frame without the picture."""
         return replace(self, frame=replace(self.frame, bgr=np.empty((0, 0, 3), np.uint8)))

@@ -49,6 +49,8 @@ class Changes:
 
     def take(self, result: Result) -> Change | None:
         """The change that this result is, if it is one to be told now."""
+        if result.is_repeat:
+            return None
         told = self._told.setdefault(result.frame.source, _Told())
         told.newest = result.without_pixels()  # a picture each would be kept for ever
         captured_s = result.frame.captured_s

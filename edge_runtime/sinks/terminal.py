@@ -48,8 +48,8 @@ class TerminalSink:
         self._speaking = threading.RLock()
 
     def write(self, result: Result) -> None:
-        if result.frame.condition == "repeated":
-            return  # what was said of this picture stands
+        if result.is_repeat:
+            return
         with self._speaking:
             self._write(result)
 

@@ -140,8 +140,8 @@ class VideoSink:
             self._on_note(self._ended.rstrip("."))
 
     def _drawn(self, result: Result) -> np.ndarray:
-        if self._last is not None and result.frame.condition == "repeated":
-            return self._last  # and with it, what was answered
+        if self._last is not None and result.is_repeat:
+            return self._last
         picture = annotated(result, region=self._region)
         if self._live:
             self._last = picture

@@ -65,7 +65,7 @@ class WindowSink:
         self._shown = False
 
     def write(self, result: Result) -> None:
-        if not self._shown or result.frame.condition != "repeated":
+        if not self._shown or not result.is_repeat:
             cv2.imshow(self._title, annotated(result, region=self._region))
         key = cv2.waitKey(1) & 0xFF
         closed = self._shown and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1

@@ -102,6 +102,8 @@ class MqttSink:
     def write(self, result: Result) -> None:
         source = result.frame.source
         self._say_there(source, True)
+        if result.is_repeat:
+            return
         if (change := self._changes.take(result)) is not None:
             self._tell(change)
         elif result.frame.captured_s - self._told_s.get(source, 0.0) >= _REFRESH_S:

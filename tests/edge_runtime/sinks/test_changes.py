@@ -50,3 +50,8 @@ def test_each_picture_of_a_folder_is_news(result: Callable[..., Result]):
 def test_no_news_is_a_change_and_so_is_its_end(result: Callable[..., Result]):
     frames = [result(0), result(20, condition="frozen"), result(40)]
     assert told(Changes(), frames) == [(0, None), (20, "cat"), (40, None)]
+
+
+def test_a_repeated_picture_is_no_change(result: Callable[..., Result]):
+    frames = [result(0), result(20, condition="repeated"), result(40), result(60, label="dog")]
+    assert told(Changes(), frames) == [(0, None), (60, "cat")]
