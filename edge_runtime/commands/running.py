@@ -60,6 +60,10 @@ class Outputs:
         """What will be written, each with its flag."""
         return [named for one in self.asked for named in one.options.files(sources)]
 
+    def written(self, sources: int) -> list[Path]:
+        """What the summary names, if it is there."""
+        return [path for one in self.asked for path in one.options.written(sources)]
+
     def require_apart(self, bundle: Path, specs: list[str]) -> None:
         """An output must not be written over what is read, nor over the other output.
 
@@ -127,7 +131,7 @@ def run_until_stopped(
                 )
         finally:
             heartbeat.stopping()
-            _print_summary(summary, [path for _, path in outputs.files(len(sources))])
+            _print_summary(summary, outputs.written(len(sources)))
     _leave(INTERRUPTED if signalled or summary.interrupted else 0, hung=summary.hung)
 
 

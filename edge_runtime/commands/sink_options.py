@@ -12,11 +12,39 @@ Jsonl = Annotated[Path | None, typer.Option(help="Write one JSON object a line f
 Append = Annotated[
     bool, typer.Option("--append", help="Go on after the lines that --jsonl has already.")
 ]
+JsonlRotate = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE|TIME", help="Begin a new file after 10MB, 1h, 7d ..."),
+]
+JsonlKeep = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Keep N full ones, as FILE.1 to FILE.N.  [default: 10]"),
+]
+Fsync = Annotated[
+    str | None,
+    typer.Option(
+        metavar="never|second|line",
+        help="Force lines onto the disk, so that they survive a power cut.  [default: never]",
+    ),
+]
 
 # --video
 Video = Annotated[
     Path | None,
     typer.Option(help="Write an annotated video (.mp4, .avi, .mkv); one for each source."),
+]
+Segment = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME", help="In pieces of 60s, 10m ...: FILE-000001.mp4, FILE-000002.mp4."
+    ),
+]
+VideoKeep = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Keep the newest N pieces.  [default: all]")
+]
+VideoQuota = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Keep the newest pieces of 2GB, 500MB ... in all."),
 ]
 
 # --display

@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_runtime.errors import OptionError
 from edge_runtime.pipeline import Result, Sink
 from edge_runtime.sinks.lines import LineFile
 from edge_runtime.sinks.opening import SinkOpening, SinkOptions
 from edge_runtime.sinks.record import record_of
+from edge_runtime.sinks.rotation import KEEP, SYNCS, Rotation, Sync
 from edge_runtime.sources import SourceEvent
 
 
@@ -21,17 +23,46 @@ class JsonLinesOptions(SinkOptions):
 
     Attributes:
         append: go on after the lines that are there, instead of beginning anew.
+        jsonl_rotate, jsonl_keep: see `Rotation`; `None` for one file for ever.
+        fsync: when lines are forced onto the disk: never, second or line.
     """
 
     jsonl: Path
     append: bool = False
+    jsonl_rotate: str | None = None
+    jsonl_keep: int | None = None
+    fsync: str | None = None
+
+    def __post_init__(self) -> None:
+        self._rotation()  # raises now, not when the camera is open
+        self._sync()
+
+    def _rotation(self) -> Rotation | None:
+        if self.jsonl_rotate is not None:
+            return Rotation.parse(
+                self.jsonl_rotate, KEEP if self.jsonl_keep is None else self.jsonl_keep
+            )
+        if self.jsonl_keep is not None:
+            raise OptionError("--jsonl-keep goes with --jsonl-rotate.")
+        return None
+
+    def _sync(self) -> Sync:
+        for sync in SYNCS:
+            if self.fsync in (sync, None):
+                return sync
+        raise OptionError(f"--fsync {self.fsync!r}: is one of {', '.join(SYNCS)}.")
 
     def files(self, sources: int) -> Sequence[tuple[str, Path]]:
         return [("--jsonl", self.jsonl)]
 
     def open(self, opening: SinkOpening) -> Sequence[Sink]:
         sink = JsonLinesSink(
-            self.jsonl, opening.bundle.labels, on_note=opening.note, append=self.append
+            self.jsonl,
+            opening.bundle.labels,
+            on_note=opening.note,
+            append=self.append,
+            rotate=self._rotation(),
+            sync=self._sync(),
         )
         return [opening.kept(sink, "jsonl", capacity=1024)]
 
@@ -50,18 +81,21 @@ class JsonLinesSink:
         on_note: Callable[[str], None] = lambda text: None,
         *,
         append: bool = False,
+        rotate: Rotation | None = None,
+        sync: Sync = "never",
     ) -> None:
         """Open the file.
 
         Args:
             on_note: told when lines begin to be lost, and when they are written again.
             append: go on after the lines that are there, instead of beginning anew.
+            rotate, sync: see `LineFile`.
 
         Raises:
             StorageError: when it cannot be written.
         """
         self._labels = labels
-        self._lines = LineFile(path, on_note, append=append)
+        self._lines = LineFile(path, on_note, append=append, rotate=rotate, sync=sync)
 
     @property
     def lost(self) -> int:

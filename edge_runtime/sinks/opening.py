@@ -127,6 +127,10 @@ class SinkOptions(ABC):
         """
         return ()
 
+    def written(self, sources: int) -> Sequence[Path]:
+        """What the summary names as written, if it is there then."""
+        return [path for _, path in self.files(sources)]
+
     @abstractmethod
     def open(self, opening: SinkOpening) -> Sequence[Sink]:
         """Make the sinks, one or several.

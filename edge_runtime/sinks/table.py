@@ -36,8 +36,16 @@ class SinkKind:
 # In this order they are opened and called.
 SINKS = (
     SinkKind("display", "edge_runtime.sinks.window:WindowOptions"),
-    SinkKind("video", "edge_runtime.sinks.video:VideoOptions"),
-    SinkKind("jsonl", "edge_runtime.sinks.jsonl:JsonLinesOptions", also=("append",)),
+    SinkKind(
+        "video",
+        "edge_runtime.sinks.video:VideoOptions",
+        also=("segment", "video_keep", "video_quota"),
+    ),
+    SinkKind(
+        "jsonl",
+        "edge_runtime.sinks.jsonl:JsonLinesOptions",
+        also=("append", "jsonl_rotate", "jsonl_keep", "fsync"),
+    ),
     SinkKind(
         "mqtt",
         "edge_runtime.sinks.mqtt.options:MqttFlags",

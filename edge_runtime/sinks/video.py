@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 
 from edge_runtime.annotate import annotated
-from edge_runtime.errors import SinkError
+from edge_runtime.errors import OptionError, SinkError
 from edge_runtime.files import open_permissions, storage_errors
 from edge_runtime.loop.region import Region
 from edge_runtime.pipeline import Result, Sink
 from edge_runtime.preprocess import Preprocess
 from edge_runtime.sinks.opening import SinkOpening, SinkOptions
+from edge_runtime.sinks.segments import SegmentedSink, SegmentFiles, Segments
 from edge_runtime.sinks.spool import Spool
 from edge_runtime.sources import Source
 
@@ -40,12 +41,34 @@ _MOST_WAITING = 8
 
 @dataclass(frozen=True)
 class VideoOptions(SinkOptions):
-    """A video for each source: `out.mp4`, or `out-1.mp4`, `out-2.mp4`."""
+    """A video for each source: `out.mp4`, or `out-1.mp4`, `out-2.mp4`.
+
+    Attributes:
+        segment, video_keep, video_quota: see `Segments`; `None` for one file in one piece.
+    """
 
     video: Path
+    segment: str | None = None
+    video_keep: int | None = None
+    video_quota: str | None = None
+
+    def __post_init__(self) -> None:
+        _kind(self.video)
+        self._segments()  # raises now, not when the camera is open
+
+    def _segments(self) -> Segments | None:
+        if self.segment is not None:
+            return Segments.parse(self.segment, self.video_keep, self.video_quota)
+        if self.video_keep is not None or self.video_quota is not None:
+            raise OptionError("--video-keep and --video-quota go with --segment.")
+        return None
 
     def files(self, sources: int) -> Sequence[tuple[str, Path]]:
         return [("--video", path) for path in self._paths(sources)]
+
+    def written(self, sources: int) -> Sequence[Path]:
+        # Segments have other names, and are told when they are finished.
+        return self._paths(sources) if self.segment is None else ()
 
     def open(self, opening: SinkOpening) -> Sequence[Sink]:
         return [
@@ -55,13 +78,21 @@ class VideoOptions(SinkOptions):
 
     def _open(self, opening: SinkOpening, path: Path, source: Source) -> Sink:
         options = opening.options
-        sink = VideoSink(
-            path,
-            fps=(source.fps or DEFAULT_FPS) / (1 if source.live else options.stride),
-            live=source.live,
-            region=options.region,
-            on_note=opening.note,
-        )
+        fps = (source.fps or DEFAULT_FPS) / (1 if source.live else options.stride)
+
+        def open_one(path: Path, on_note: Callable[[str], None]) -> VideoSink:
+            return VideoSink(
+                path, fps=fps, live=source.live, region=options.region, on_note=on_note
+            )
+
+        sink: Sink
+        if (segments := self._segments()) is None:
+            sink = open_one(path, opening.note)
+        else:
+            _require_no_source(SegmentFiles(path), opening.sources)
+            sink = SegmentedSink(
+                path, segments, open_one, fps=fps, live=source.live, on_note=opening.note
+            )
         return opening.kept(
             opening.of_source(sink, source), "video", capacity=_MOST_WAITING, pixels=True
         )
@@ -99,8 +130,7 @@ class VideoSink:
             SinkError: for a file name of another kind.
             StorageError: for a folder that cannot be written into.
         """
-        if path.suffix.lower() not in SUFFIXES:
-            raise SinkError(f"{path}: a video ends in {', '.join(SUFFIXES)}.")
+        self._codec, self._suffix = _kind(path)
         if path.is_dir():
             raise SinkError(f"{path}: is a folder; name a file.")
         self._path, self._fps, self._live, self._region = path, fps, live, region
@@ -112,7 +142,6 @@ class VideoSink:
         self._first_s = 0.0
         self._written = 0
         self._ended = ""
-        self._codec, self._suffix = SUFFIXES[path.suffix.lower()]
         self._file: int | None
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -202,6 +231,22 @@ class VideoSink:
             self._file = None  # the spool closes it
             return self._spool.address
         return str(self._part)
+
+
+def _kind(path: Path) -> tuple[str, str]:
+    """Codec and container by the file's ending. Raises SinkError for others."""
+    try:
+        return SUFFIXES[path.suffix.lower()]
+    except KeyError:
+        raise SinkError(f"{path}: a video ends in {', '.join(SUFFIXES)}.") from None
+
+
+def _require_no_source(files: SegmentFiles, sources: Sequence[Source]) -> None:
+    """Old segments are removed: none may be what is read."""
+    for source in sources:
+        for file in source.files:
+            if files.owns(file):
+                raise SinkError(f"--video: {file} is read as a source; choose another name.")
 
 
 def _frames_in(path: Path) -> int:

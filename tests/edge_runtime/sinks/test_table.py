@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.commands.run import run_command
-from edge_runtime.errors import OptionError, SinkError
+from edge_runtime.errors import EdgeproofError, OptionError, SinkError
 from edge_runtime.sinks.opening import SinkOptions
 from edge_runtime.sinks.table import SINKS, AskedSink, SinkKind, asked_sinks
 
@@ -41,7 +41,8 @@ def test_zero_is_a_value(monkeypatch: pytest.MonkeyPatch):
     kind = SinkKind("jsonl", "edge_runtime.sinks.jsonl:JsonLinesOptions", also=("append",))
     monkeypatch.setattr("edge_runtime.sinks.table.SINKS", (kind,))
     (asked,) = asked_sinks({"jsonl": Path("a"), "append": 0})
-    assert dataclasses.asdict(asked.options) == {"jsonl": Path("a"), "append": 0}
+    given = dataclasses.asdict(asked.options)
+    assert (given["jsonl"], given["append"]) == (Path("a"), 0)
 
 
 def test_a_missing_extra_is_one_line():
@@ -69,12 +70,17 @@ def test_a_missing_extra_is_one_line():
         ({"mqtt_topic": "a"}, "--mqtt-topic goes with --mqtt."),
         ({"webhook": "nowhere"}, "--webhook: write http://HOST/PATH"),
         ({"webhook": "http://h", "webhook_secret_file": Path("no")}, "no: cannot be read"),
+        ({"jsonl": Path("a"), "jsonl_rotate": "big"}, "rotate 'big': write a size"),
+        ({"jsonl": Path("a"), "jsonl_keep": 3}, "--jsonl-keep goes with --jsonl-rotate."),
+        ({"jsonl": Path("a"), "fsync": "often"}, "--fsync 'often': is one of never, second"),
+        ({"video": Path("a.mp4"), "video_keep": 3}, "--video-keep and --video-quota go with"),
+        ({"video": Path("a.txt")}, "a.txt: a video ends in"),
         ({"webhook_snapshot": True}, "--webhook-snapshot goes with --webhook."),
     ],
 )
 def test_what_cannot_be_meant_is_said_before_anything_is_opened(
     given: dict[str, object], complaint: str
 ):
-    with pytest.raises(OptionError) as caught:
+    with pytest.raises(EdgeproofError) as caught:
         asked_sinks(given)
     assert str(caught.value).startswith(complaint)
