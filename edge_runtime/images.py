@@ -9,9 +9,12 @@ import cv2
 import numpy as np
 
 from edge_runtime.errors import ImageError
+from edge_runtime.image_header import read_header
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 MAX_FILE_BYTES = 256 << 20
+# A few kilobytes can claim gigabytes of pixels.
+MAX_PIXELS = 1 << 27
 
 
 def is_image_name(path: Path) -> bool:
@@ -22,7 +25,8 @@ def is_image_name(path: Path) -> bool:
 def decode_image(path: str | Path) -> np.ndarray:
     """Decode a picture file as a camera would give it.
 
-    EXIF orientation is applied; 16-bit, grey, palette and alpha become 8-bit BGR.
+    EXIF orientation is applied; 16-bit, grey, palette and CMYK become 8-bit BGR. Of a picture with
+    alpha the colours count, and how transparent they are does not.
 
     Returns:
         uint8, shape (height, width, 3), BGR.
@@ -30,20 +34,33 @@ def decode_image(path: str | Path) -> np.ndarray:
     Raises:
         ImageError: when the file cannot be read, is cut off, or is not a picture.
     """
-    path = Path(path)
+    return decode_bytes(read_image_file(Path(path)), name=str(path))
+
+
+def read_image_file(path: Path) -> bytes:
+    """A picture file's bytes, not decoded.
+
+    Raises:
+        ImageError: when the file cannot be read, or is larger than any picture.
+    """
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ImageError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; scale it down.")
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as exc:
         raise ImageError(f"{path}: cannot be read: {exc.strerror or exc}.") from exc
-    return decode_bytes(data, name=str(path))
 
 
 def decode_bytes(data: bytes, *, name: str) -> np.ndarray:
     """Decode a picture from memory; `name` is what the error calls it. See `decode_image`."""
     if not data:
         raise ImageError(f"{name}: is empty.")
+    header = read_header(data)
+    if header and header.pixels > MAX_PIXELS:
+        raise ImageError(
+            f"{name}: {header.width} x {header.height} pixels are more than the {MAX_PIXELS} "
+            "allowed; scale it down."
+        )
     try:
         frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as exc:

@@ -26,6 +26,10 @@ class Batches(keras.utils.PyDataset):
         return -(-len(self._pixels) // self._batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        start = index * self._batch_size
-        chosen = self._order[start : start + self._batch_size]
+        chosen = self._rows_of(index)
+        self._pixels.expect(self._rows_of(index + 1))
         return self._pixels.inputs(chosen), self._pixels.labels[chosen]
+
+    def _rows_of(self, index: int) -> np.ndarray:
+        start = index * self._batch_size
+        return self._order[start : start + self._batch_size]

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import trainer.data.cli
 from edge_runtime.text import printable
+from trainer.data.cli import CACHE, IMAGES, TFDS_DIR
 
 if TYPE_CHECKING:
     from trainer.training import TrainedRun
@@ -19,18 +21,20 @@ def mount(app: typer.Typer) -> None:
     """Add this package's commands."""
     from trainer.explain.command import explain_command
 
+    trainer.data.cli.mount(app)
     app.command("train", short_help="Photographs to a model with its report.")(train_command)
     app.command("explain", short_help="What a trained model looks at.")(explain_command)
 
 
 def train_command(
     data: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="DATA",
             help="Folder with one folder of pictures (JPEG, PNG, BMP, WebP) for each class, or "
-            "with such folders below train/, val/ and test/. Without a split of yours, a tenth "
-            "each becomes val and test.",
+            "with such folders below train/, val/ and test/; or a .csv or .jsonl list of paths and "
+            "labels, a .zip or .tar archive, digits, or tfds:NAME. Without a split of yours, a "
+            "tenth each becomes val and test.",
         ),
     ],
     out: Annotated[
@@ -114,8 +118,15 @@ def train_command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a run that is there already.")
     ] = False,
+    images: Annotated[str | None, IMAGES] = None,
+    tfds_dir: Annotated[str | None, TFDS_DIR] = None,
+    cache: Annotated[str | None, CACHE] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Decode anew, and keep no decoded pictures.")
+    ] = False,
 ) -> None:
     """Train a model on your photographs and measure it on pictures it has not seen."""
+    from trainer.data.places import DataOptions
     from trainer.options import TrainOptions
     from trainer.training import train
 
@@ -133,6 +144,9 @@ def train_command(
         seed=seed,
         resume=resume,
         overwrite=overwrite,
+        pictures=DataOptions(
+            images=images, tfds_dir=tfds_dir, cache=cache, keep_pixels=not no_cache
+        ),
         command=shlex.join(["edgeproof", *sys.argv[1:]]),
         **chosen,
     )

@@ -10,8 +10,11 @@ from typing import Literal
 import numpy as np
 
 from edge_runtime.preprocess import Preprocess
+from trainer.data.kinds import look
+from trainer.data.pixel_cache import pixel_cache
+from trainer.data.places import DataOptions
 from trainer.errors import DataError
-from trainer.folders import PARTS, Part, Picture, PictureFolder, Skipped, find_pictures
+from trainer.folders import PARTS, Part, Picture, PictureFolder, Skipped
 from trainer.pictures import Pixels, load_pixels
 
 VAL_SHARE = 0.1
@@ -23,11 +26,14 @@ class Dataset:
     """Pictures to learn from, to choose by, and to measure on.
 
     Attributes:
+        root: folder that all pictures lie below.
+        origin: what the user named, where that is not `root` itself.
         test: empty where the user keeps no test pictures; `val` is then what is measured on.
         split_by: who split it: the user's folders, or edgeproof (wholly or partly).
     """
 
     root: Path
+    origin: str
     labels: tuple[str, ...]
     train: Pixels
     val: Pixels
@@ -44,44 +50,72 @@ class Dataset:
         return self.test if len(self.test) else self.val
 
 
-def load_dataset(root: Path, preprocess: Preprocess, *, seed: int, scratch: Path) -> Dataset:
+def load_dataset(
+    source: str | Path,
+    preprocess: Preprocess,
+    *,
+    seed: int,
+    scratch: Path,
+    options: DataOptions = DataOptions(keep_pixels=False),
+) -> Dataset:
     """Find, decode, preprocess and split all pictures.
 
     Without a split of the user's: 80 % train, 10 % val, 10 % test. With `train` and `test`, a tenth
     of `train` becomes `val`. With `train` and `val` there is no `test`.
 
+    Args:
+        source: what `trainer.data.kinds.look` takes.
+        scratch: folder for a file of pixels, when they are not kept and do not fit into memory.
+
     Raises:
-        DataError: when the folder's layout is wrong, a class has no readable picture, or too few
-            for a split.
+        DataError: when there is no such set, its classes do not fit together, one has no readable
+            picture, or too few for a split.
+        StorageError: when there is no room for what is made of it.
     """
-    folder = find_pictures(root)
-    pixels: dict[Part | None, Pixels] = {}
-    unreadable: list[Skipped] = []
-    for part, pictures in folder.parts.items():
-        description = f"decoding {part or 'pictures'}"
-        pixels[part], skipped = load_pixels(
-            folder.root, pictures, preprocess, scratch=scratch, description=description
-        )
-        unreadable += skipped
-        _require_pictures(folder, part, pixels[part].pictures)
+    folder = look(str(source), options).require()
+    pictures = [picture for part in folder.parts.values() for picture in part]
+    everything, unreadable = load_pixels(
+        folder.root,
+        pictures,
+        preprocess,
+        scratch=scratch,
+        description="decoding",
+        cache=pixel_cache(options),
+    )
+    pixels = _by_part(folder, everything)
+    for part, of_part in pixels.items():
+        _require_pictures(folder, part, of_part.pictures)
     parts = _split(folder, pixels, seed)
     skipped = tuple(sorted([*folder.skipped, *unreadable], key=lambda s: s.path))
     by_user = "val" in pixels and None not in pixels
-    split_by: Literal["user", "edgeproof"] = "user" if by_user else "edgeproof"
-    return Dataset(folder.root, folder.labels, **parts, skipped=skipped, split_by=split_by)
+    return Dataset(
+        root=folder.root,
+        origin=folder.origin,
+        labels=folder.labels,
+        **parts,
+        skipped=skipped,
+        split_by="user" if by_user else "edgeproof",
+    )
+
+
+def _by_part(folder: PictureFolder, everything: Pixels) -> dict[Part | None, Pixels]:
+    part_of = {picture.path: part for part, of_part in folder.parts.items() for picture in of_part}
+    rows: dict[Part | None, list[int]] = {part: [] for part in folder.parts}
+    for row, picture in enumerate(everything.pictures):
+        rows[part_of[picture.path]].append(row)
+    return {part: everything.take(chosen) for part, chosen in rows.items()}
 
 
 def _require_pictures(
     folder: PictureFolder, part: Part | None, readable: Sequence[Picture]
 ) -> None:
-    base = folder.root / part if part else folder.root
     counts = np.bincount([p.label for p in readable], minlength=len(folder.labels))
-    for label, count in zip(folder.labels, counts, strict=True):
-        # Without val/dogs nothing is wrong by itself; an empty one is an accident.
-        if not count and (base / label).is_dir():
+    # Without val/dogs nothing is wrong by itself; an empty one is an accident.
+    for label in sorted(folder.declared[part]):
+        if not counts[label]:
             raise DataError(
-                f"{base / label}: holds no readable picture (JPEG, PNG, BMP or WebP); add some or "
-                "remove the folder."
+                f"{folder.class_place(part, label)}: holds no readable picture (JPEG, PNG, BMP or "
+                "WebP); add some or remove it."
             )
 
 
@@ -92,7 +126,7 @@ def _split(
         shares: dict[Part, float] = {"val": VAL_SHARE, "test": TEST_SHARE}
         return _carve(folder, pixels[None], shares, seed)
     train, val, test = (pixels.get(part) for part in PARTS)
-    assert train is not None  # find_pictures would have raised
+    assert train is not None  # `require` would have raised
     if val is not None:
         return {"train": train, "val": val, "test": train.take([]) if test is None else test}
     carved = _carve(folder, train, {"val": VAL_SHARE}, seed)
@@ -110,8 +144,8 @@ def _carve(
         if len(of_class) <= len(shares):
             wanted = " and ".join(["train", *shares])
             raise DataError(
-                f"{folder.root}: class {name!r} has {len(of_class)} readable picture(s), too few "
-                f"to split into {wanted}; add pictures, a few dozen at least."
+                f"{folder.origin or folder.root}: class {name!r} has {len(of_class)} readable "
+                f"picture(s), too few to split into {wanted}; add pictures, a few dozen at least."
             )
         start = 0
         for part, share in shares.items():

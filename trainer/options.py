@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
 from edge_runtime.head import Head
 from edge_runtime.preprocess import Fit, Preprocess
 from trainer.architectures import SMALL_SIDE, Architecture, Stage, architecture, plan_stages
 from trainer.augment import augmentation
+from trainer.data.places import DataOptions
 from trainer.errors import OptionError
 from trainer.weights import require_weights
 
@@ -30,6 +31,7 @@ class TrainOptions:
         seed: decides the split, the starting weights, the order and the augmentation.
         resume: continue from the checkpoint in the out folder, if there is one.
         overwrite: replace a run that is in the out folder.
+        pictures: where pictures lie, and whether decoded ones are kept for later runs.
         command: what the user typed, for the record.
     """
 
@@ -46,6 +48,7 @@ class TrainOptions:
     seed: int = 0
     resume: bool = False
     overwrite: bool = False
+    pictures: DataOptions = field(default_factory=DataOptions)
     command: str = ""
 
 

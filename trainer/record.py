@@ -47,12 +47,14 @@ class DataEntry(_Part):
     """Which pictures were used for what.
 
     Attributes:
-        root: absolute path of the data folder.
+        root: absolute path of the folder that all pictures lie below.
+        origin: what the user named, where that is another: a list, an archive, a set by name.
         train: (POSIX path below `root`, label index); `val` and `test` likewise.
         held_out: the part that the metrics were measured on.
     """
 
     root: str
+    origin: str = ""
     train: tuple[tuple[str, int], ...]
     val: tuple[tuple[str, int], ...]
     test: tuple[tuple[str, int], ...]

@@ -125,7 +125,7 @@ def _count_rows(labels: tuple[str, ...], data: DataEntry) -> list[tuple[Any, ...
 
 def _split_note(dataset: Dataset) -> str:
     if dataset.split_by == "user":
-        return "Split by the folders train, val and test as they were found."
+        return "Split into train, val and test as it was found."
     return "Split by edgeproof at random, the same share of every class; the seed decides which."
 
 
@@ -138,7 +138,7 @@ def _provenance(record: TrainingRecord) -> list[tuple[str, str]]:
     ]
     return [
         ("Command", record.command or "trained from Python"),
-        ("Pictures", record.data.root),
+        ("Pictures", " in ".join(filter(None, [record.data.origin, record.data.root]))),
         ("Options", ", ".join(f"{name} {value}" for name, value in options.items())),
         ("Stages", "; ".join(stages)),
         ("Head", record.head.kind),

@@ -65,10 +65,11 @@ class TrainedRun:
 
 
 def train(data: str | Path, out: str | Path, options: TrainOptions | None = None) -> TrainedRun:
-    """Train a model on a folder of class folders.
+    """Train a model on a set of pictures.
 
     Args:
-        data: class folders, directly or below `train/`, `val/`, `test/`.
+        data: class folders, directly or below `train/`, `val/`, `test/`; a list (.csv, .jsonl), an
+            archive, `digits`, or `tfds:NAME`.
         out: folder for `model.keras`, `training.json` and `report.html`.
 
     Raises:
@@ -81,7 +82,7 @@ def train(data: str | Path, out: str | Path, options: TrainOptions | None = None
     0.98
     """
     options = options or TrainOptions()
-    data, out = Path(data), Path(out)
+    data, out = str(data), Path(out)
     settings = resolve(options)
     _require_free(data, out, options)
     if options.resume and _is_finished(out):
@@ -89,7 +90,9 @@ def train(data: str | Path, out: str | Path, options: TrainOptions | None = None
     require_packages("Training")
     require_writable_folder(out)
     with _kept_if_begun(out, overwrite=options.overwrite):
-        dataset = load_dataset(data, settings.preprocess, seed=settings.seed, scratch=out)
+        dataset = load_dataset(
+            data, settings.preprocess, seed=settings.seed, scratch=out, options=options.pictures
+        )
         head = head_for(dataset.labels)
         core = _build(settings, head, len(dataset.labels))
         plan = _plan(settings, dataset, head, out, resume=options.resume)
@@ -114,10 +117,11 @@ def _is_finished(out: Path) -> bool:
     return (out / RECORD_NAME).exists() and not (out / CHECKPOINT_NAME).exists()
 
 
-def _require_free(data: Path, out: Path, options: TrainOptions) -> None:
+def _require_free(data: str, out: Path, options: TrainOptions) -> None:
     if out.exists() and not out.is_dir():
         raise StorageError(f"{out}: is a file; choose another folder for --out.")
-    if out.resolve().is_relative_to(data.resolve()):
+    folder = Path(data).expanduser()
+    if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
         raise OptionError(
             f"{out}: lies inside the pictures' folder, where it would be taken for a class; choose "
             "another place for --out."
@@ -237,6 +241,7 @@ def _record(parts: _Parts, model: ModelEntry) -> TrainingRecord:
         model=model,
         data=DataEntry(
             root=str(dataset.root),
+            origin=dataset.origin,
             train=_entries(dataset.train),
             val=_entries(dataset.val),
             test=_entries(dataset.test),

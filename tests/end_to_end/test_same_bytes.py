@@ -5,17 +5,67 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from converters.run_folder import load_photographs
-from edge_runtime.preprocess import Preprocess
+from edge_runtime.preprocess import Fit, Preprocess
 from edge_runtime.sources import open_source
+from trainer.data.pixel_cache import PixelCache
 from trainer.folders import Picture
 from trainer.pictures import load_pixels
 
 
+def same_bytes(folder: Path, names: list[str], preprocess: Preprocess) -> None:
+    """Demand equal inputs of camera, calibration, training, and training from the cache."""
+    camera = np.stack([preprocess(frame.bgr) for frame in open_source(folder)])
+    calibration = load_photographs(
+        folder, [(n, 0) for n in names], preprocess, limit=99, seed=1, description="calibration"
+    )
+    of_calibration = dict(zip(calibration.files, calibration.inputs, strict=True))
+    pictures = [Picture(name, 0) for name in names]
+    cache = PixelCache(folder.parent / "cache")
+    for kept in (None, cache, cache):
+        training, skipped = load_pixels(
+            folder, pictures, preprocess, scratch=folder.parent, description="fit", cache=kept
+        )
+        assert not skipped
+        assert (camera == training.inputs(slice(None))).all()
+    for row, name in enumerate(names):
+        assert (camera[row] == of_calibration[folder / name]).all()
+
+
+def odd_pictures(folder: Path) -> list[str]:
+    """Files of every kind that a folder of photographs may hold."""
+    rng = np.random.default_rng(3)
+    rgb = cv2.GaussianBlur(rng.integers(0, 256, (90, 130, 3), dtype=np.uint8), (5, 5), 0)
+    photo, grey = Image.fromarray(rgb), Image.fromarray(rgb[..., 0])
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    photo.save(folder / "0-turned.jpg", exif=exif)
+    photo.convert("CMYK").save(folder / "1-cmyk.jpg")
+    grey.save(folder / "2-grey.jpg")
+    photo.save(folder / "3-turned.webp", exif=exif)
+    photo.quantize(16).save(folder / "4-palette.png", transparency=2)
+    Image.fromarray(np.dstack([rgb, rgb[..., 0]])).save(folder / "5-alpha.png")
+    cv2.imwrite(str(folder / "6-sixteen.png"), rgb.astype(np.uint16) * 257)
+    grey.convert("1").save(folder / "7-one-bit.bmp")
+    photo.save(folder / "8-really-a-png.jpg", "PNG")
+    photo.resize((1, 1)).save(folder / "9-one-pixel.png")
+    return sorted(file.name for file in folder.iterdir())
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "letterbox"])
+def test_odd_kinds_of_pictures_agree(tmp_path: Path, fit: Fit):
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    names = odd_pictures(folder)
+    assert len(names) == 10
+    same_bytes(folder, names, Preprocess(width=40, height=32, fit=fit))
+
+
 @pytest.mark.parametrize("fit", ["stretch", "crop", "letterbox"])
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
-def test_training_calibration_and_camera_agree(tmp_path: Path, fit: str, suffix: str):
+def test_training_calibration_and_camera_agree(tmp_path: Path, fit: Fit, suffix: str):
     folder = tmp_path / "photographs"
     folder.mkdir()
     rng = np.random.default_rng(2)
@@ -25,12 +75,4 @@ def test_training_calibration_and_camera_agree(tmp_path: Path, fit: str, suffix:
         smooth = cv2.GaussianBlur(noise, (5, 5), 0)
         cv2.imwrite(str(folder / f"{number}{suffix}"), smooth)
         names.append(f"{number}{suffix}")
-    preprocess = Preprocess(width=40, height=32, fit=fit)
-    camera = np.stack([preprocess(frame.bgr) for frame in open_source(folder)])
-    calibration = load_photographs(
-        folder, [(n, 0) for n in names], preprocess, limit=10, seed=1, description="calibration"
-    ).inputs
-    pictures = [Picture(name, 0) for name in names]
-    training, _ = load_pixels(folder, pictures, preprocess, scratch=tmp_path, description="fit")
-    assert (camera == calibration).all()
-    assert (camera == training.inputs(slice(None))).all()
+    same_bytes(folder, names, Preprocess(width=40, height=32, fit=fit))

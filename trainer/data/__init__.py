@@ -1,0 +1,1 @@
+"""Where pictures come from: folders, lists, archives, sets by name; and what is kept of them."""
