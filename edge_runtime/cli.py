@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edge_runtime.commands.bench import bench_command
 from edge_runtime.commands.run import run_command
+from edge_runtime.commands.unseal import unseal_command
 from edge_runtime.commands.verify import verify_command
 
 if TYPE_CHECKING:
@@ -17,3 +18,4 @@ def mount(app: typer.Typer) -> None:
     app.command("run", short_help="Answer a camera, a video or pictures.")(run_command)
     app.command("verify", short_help="Replay a bundle's proof on this machine.")(verify_command)
     app.command("bench", short_help="Measure every way to run a bundle here.")(bench_command)
+    app.command("unseal", short_help="Decrypt hard frames that a device kept.")(unseal_command)

@@ -67,6 +67,14 @@ def run_command(
     display: sink_options.Display = False,
     metrics: sink_options.Metrics = False,
     metrics_address: sink_options.MetricsAddress = None,
+    keep_hard: sink_options.KeepHard = None,
+    hard_margin: sink_options.HardMargin = None,
+    hard_every: sink_options.HardEvery = None,
+    hard_quota: sink_options.HardQuota = None,
+    hard_most: sink_options.HardMost = None,
+    hard_days: sink_options.HardDays = None,
+    encrypt_to: sink_options.EncryptTo = None,
+    blur_faces: sink_options.BlurFaces = None,
     mqtt: sink_options.Mqtt = None,
     mqtt_topic: sink_options.MqttTopic = None,
     mqtt_discovery: sink_options.MqttDiscovery = None,
@@ -158,7 +166,7 @@ def run_command(
         reopen=reopen,
         timeout_s=timeout,
     )
-    outputs = Outputs(asked_sinks(given))
+    outputs = Outputs(asked_sinks(given), blur_faces)
     outputs.require_apart(bundle, source)
     run_until_stopped(
         bundle,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import cv2
 import typer
@@ -32,6 +32,9 @@ from edge_runtime.sources import Source, SourceOptions
 from edge_runtime.systemd import Heartbeat, Notifier
 from edge_runtime.text import count_of, printable
 
+if TYPE_CHECKING:
+    from edge_runtime.faces import FaceBlur
+
 # More engines than this side by side gain little and take memory each.
 _MOST_WORKERS = 4
 
@@ -50,6 +53,15 @@ class Outputs:
     """Where answers shall go, besides the terminal."""
 
     asked: Sequence[AskedSink] = ()
+    blur_faces: Path | None = None
+
+    def blur(self) -> FaceBlur | None:
+        """Raises OptionError when faces shall be blurred and cannot be."""
+        if self.blur_faces is None:
+            return None
+        from edge_runtime.faces import FaceBlur
+
+        return FaceBlur(self.blur_faces)
 
     @property
     def are_kept(self) -> bool:
@@ -198,7 +210,9 @@ def _open_all(
         shown = queue = QueuedSink(terminal, name="terminal", capacity=16, fatal=True)
         stack.callback(queue.close)
         note = partial(_post, queue, terminal)
-    opening = SinkOpening(classifier.bundle, classifier, sources, options, note, stop)
+    opening = SinkOpening(
+        classifier.bundle, classifier, sources, options, note, stop, blur=outputs.blur()
+    )
     return [*open_sinks(outputs.asked, opening, stack), shown]
 
 

@@ -62,6 +62,51 @@ MetricsAddress = Annotated[
     typer.Option(metavar="HOST:PORT", help="Where it reads them.  [default: 127.0.0.1:9464]"),
 ]
 
+# --keep-hard
+KeepHard = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Keep frames that the model finds hard, to be sorted and learnt from: unknown, a low "
+        "margin, or an answer that flickers.",
+    ),
+]
+HardMargin = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Hard is a lead of the first label less than this.  [default: 0.2]"
+    ),
+]
+HardEvery = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="At most one in so long, of each source.  [default: 5s]"),
+]
+HardQuota = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="The oldest go when all are larger.  [default: 500MB]"),
+]
+HardMost = Annotated[
+    int | None, typer.Option(min=1, help="... or more than this.  [default: 2000]")
+]
+HardDays = Annotated[
+    float | None,
+    typer.Option(min=0, help="... or older than so many days; 0 for any age.  [default: 30]"),
+]
+EncryptTo = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Encrypt them to the public keys (age1... or ssh-...) in that file."
+    ),
+]
+
+BlurFaces = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="MODEL",
+        help="Blur faces in all pictures that are kept or sent; MODEL is YuNet's ONNX file.",
+    ),
+]
+
 # --mqtt
 Mqtt = Annotated[
     str | None,

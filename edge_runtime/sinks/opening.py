@@ -24,6 +24,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.classifier import Classifier
@@ -32,6 +33,9 @@ from edge_runtime.pipeline import LoopOptions, Sink
 from edge_runtime.sinks.one_source import OneSourceSink
 from edge_runtime.sources import Source
 from edge_runtime.text import printable
+
+if TYPE_CHECKING:
+    from edge_runtime.faces import FaceBlur
 
 # What talks to others has this long when the sources have ended by themselves, and at a stop.
 FAREWELL_S, HASTY_FAREWELL_S = 4.5, 0.25
@@ -48,6 +52,8 @@ class SinkOpening:
         note: tells people something, in one line that is safe to print; from any thread.
         stop: set it to end the run.
         queues: the sinks with a queue that were opened so far; at the end, all of them.
+        blur: makes faces unrecognisable in whatever pictures are kept or sent; `None` for none.
+            `queued` and `kept` see to it.
     """
 
     bundle: Bundle
@@ -57,6 +63,7 @@ class SinkOpening:
     note: Callable[[str], None]
     stop: threading.Event
     queues: list[QueuedSink] = field(default_factory=list)
+    blur: FaceBlur | None = None
 
     @property
     def live(self) -> bool:
@@ -88,7 +95,7 @@ class SinkOpening:
             capacity, pixels, finish_s: see `QueuedSink`.
         """
         made = QueuedSink(
-            sink,
+            self._without_faces(sink, asks=False) if pixels else sink,
             name=name,
             capacity=capacity,
             pixels=pixels,
@@ -101,8 +108,15 @@ class SinkOpening:
     def kept(self, sink: Sink, name: str, *, capacity: int = 256, pixels: bool = False) -> Sink:
         """The sink as it is when all sources are files, else behind a queue."""
         if not self.live:
-            return sink
+            return self._without_faces(sink, asks=True) if pixels else sink
         return self.queued(sink, name, capacity=capacity, pixels=pixels, finish_s=KEPT_S)
+
+    def _without_faces(self, sink: Sink, *, asks: bool) -> Sink:
+        if self.blur is None:
+            return sink
+        from edge_runtime.faces import BlurredSink
+
+        return BlurredSink(sink, self.blur, asks=asks)
 
     def of_source(self, sink: Sink, source: Source) -> Sink:
         """The sink, given the results of that source only."""

@@ -47,6 +47,18 @@ SINKS = (
         also=("append", "jsonl_rotate", "jsonl_keep", "fsync"),
     ),
     SinkKind(
+        "keep_hard",
+        "edge_runtime.sinks.hard.options:HardFlags",
+        also=(
+            "hard_margin",
+            "hard_every",
+            "hard_quota",
+            "hard_most",
+            "hard_days",
+            "encrypt_to",
+        ),
+    ),
+    SinkKind(
         "mqtt",
         "edge_runtime.sinks.mqtt.options:MqttFlags",
         also=(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -13,11 +14,14 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 pytest.importorskip("paho.mqtt.client")
 from mqtt_broker import MOSQUITTO, Listener, Mosquitto
 
+from edge_runtime.images import decode_image
 from edge_runtime.sinks.webhook import is_signed
 
 pytestmark = pytest.mark.end_to_end
@@ -135,3 +139,57 @@ def test_bad_input_is_one_line(colour_bundle: Path, colour_folder: Path):
     assert done.returncode == 1
     assert done.stderr.startswith("edgeproof: --mqtt: an address with a password is seen")
     assert done.stderr.count("\n") == 1 and ":pw" not in done.stderr
+
+
+def test_no_face_is_kept_or_sent_by_whatever_way(
+    receiver: tuple[int, list[tuple[bytes, str]], threading.Event],
+    colour_bundle: Path,
+    tmp_path: Path,
+):
+    pytest.importorskip("onnx")
+    from red_faces import write_red_face_detector
+
+    port, calls, _ = receiver
+    picture = np.full((240, 320, 3), 90, np.uint8)
+    picture[80:144, 96:160] = (10, 10, 250)
+    picture[80:144:2, 96:160] = (10, 10, 150)  # stripes, 100 levels apart
+    (tmp_path / "people").mkdir()
+    cv2.imwrite(str(tmp_path / "people" / "a.png"), picture)
+    run = (
+        *("run", colour_bundle, "--source", tmp_path / "people"),
+        *("--keep-hard", tmp_path / "hard", "--hard-margin", "1"),
+        *("--video", tmp_path / "out.avi"),
+        *("--webhook", f"http://127.0.0.1:{port}/", "--webhook-snapshot"),
+        "--blur-faces",
+    )
+    refused = edgeproof(*run, tmp_path / "absent.onnx")
+    assert refused.returncode == 1 and "absent.onnx: no such file" in refused.stderr
+    assert calls == []
+    assert {p.name for p in tmp_path.iterdir()} == {"people", colour_bundle.name}
+    done = edgeproof(*run, write_red_face_detector(tmp_path / "red.onnx"))
+    assert done.returncode == 0, done.stderr
+    (kept,) = (tmp_path / "hard").rglob("*.png")
+    sent = base64.b64decode(json.loads(calls[0][0])["snapshot"]["data"])
+    (tmp_path / "sent.jpg").write_bytes(sent)
+    video = cv2.VideoCapture(str(tmp_path / "out.avi"))
+    shown = [decode_image(kept), decode_image(tmp_path / "sent.jpg"), video.read()[1]]
+    video.release()
+    for seen in shown:
+        stripes = np.abs(np.diff(seen[84:140, 100:156, 2].astype(int), axis=0))
+        assert stripes.mean() < 25
+
+
+def test_hard_frames_of_a_run_encrypted_and_opened_again(
+    colour_bundle: Path, colour_video: Path, tmp_path: Path
+):
+    pyrage = pytest.importorskip("pyrage")
+    identity = pyrage.x25519.Identity.generate()
+    (tmp_path / "key.txt").write_text(str(identity))
+    (tmp_path / "public.txt").write_text(str(identity.to_public()))
+    hard, out = tmp_path / "hard", tmp_path / "open"
+    run = ("run", colour_bundle, "--source", colour_video, "--keep-hard", hard)
+    done = edgeproof(*run, "--hard-margin", "1", "--encrypt-to", tmp_path / "public.txt")
+    assert done.returncode == 0 and "hard frames: 1 kept" in done.stderr
+    done = edgeproof("unseal", hard, "--key", tmp_path / "key.txt", "--out", out)
+    assert (done.returncode, done.stdout) == (0, f"1 picture decrypted: {out}\n")
+    assert len(list(out.rglob("*.png"))) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,6 +19,7 @@ from edge_runtime.sinks.mqtt.home_assistant import (
 )
 from edge_runtime.sinks.mqtt.options import MqttOptions
 from edge_runtime.sinks.mqtt.store import Message, Store
+from edge_runtime.sinks.naming import slug, source_slug
 from edge_runtime.sinks.opening import FAREWELL_S
 from edge_runtime.sinks.record import record_of
 from edge_runtime.sources import SourceEvent
@@ -151,17 +151,12 @@ class MqttSink:
         return self._cameras.get(source) or next(iter(self._cameras.values()))
 
 
-def slug(text: str) -> str:
-    """Letters, digits and underscores, in lower case: fit for topics and entity names."""
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:100] or "camera"
-
-
 def _cameras(base: str, sources: list[str]) -> dict[str, Camera]:
     """Topics for each source; two names that look alike in a topic get numbers."""
     cameras: dict[str, Camera] = {}
     taken: set[str] = set()
     for number, source in enumerate(sources, 1):
-        key = slug(source)
+        key = source_slug(source)
         if key in taken:
             key = f"{key}_{number}"
         taken.add(key)

@@ -341,8 +341,8 @@ def test_topics_that_are_refused(topic: str):
 def test_two_sources_that_look_alike_keep_their_topics_apart():
     from edge_runtime.sinks.mqtt.sink import _cameras
 
-    cameras = _cameras("a", ["cam 1", "cam-1", "…"])
-    assert [c.key for c in cameras.values()] == ["cam_1", "cam_1_2", "camera"]
+    cameras = _cameras("a", ["cam 1", "/videos/cam-1", "…"])
+    assert [c.key for c in cameras.values()] == ["cam_1", "cam_1_2", "x"]
 
 
 def test_the_store_keeps_the_newest_of_what_is_retained_and_of_the_rest():

@@ -1,0 +1,1 @@
+"""Frames that the model finds hard, kept to be sorted and learnt from."""
