@@ -32,8 +32,7 @@ def annotated(result: Result, *, region: Region | None = None) -> np.ndarray:
     out = np.array(result.frame.bgr, order="C", copy=True)
     height, width = out.shape[:2]
     if region is not None:
-        left, top, right, bottom = region.corners(height, width)
-        cv2.rectangle(out, (left, top), (right - 1, bottom - 1), _REGION, max(1, width // 400))
+        _outline(out, region)
     text_px = max(10, min(height // 14, width // 16))
     strip = out[max(0, height - 2 * text_px) :]
     strip[:] = strip // 3  # dark enough under any picture for white letters
@@ -52,6 +51,19 @@ def annotated(result: Result, *, region: Region | None = None) -> np.ndarray:
         rate = f"{result.fps:.0f} fps"
         _put(out, rate, (width - int(text_px * 0.6 * len(rate)), baseline), text_px * 2 // 3)
     return out
+
+
+def outlined(picture_bgr: np.ndarray, region: Region) -> np.ndarray:
+    """A copy of a picture, uint8 (height, width, 3), with the region as a rectangle."""
+    out = np.array(picture_bgr, order="C", copy=True)
+    _outline(out, region)
+    return out
+
+
+def _outline(out: np.ndarray, region: Region) -> None:
+    height, width = out.shape[:2]
+    left, top, right, bottom = region.corners(height, width)
+    cv2.rectangle(out, (left, top), (right - 1, bottom - 1), _REGION, max(1, width // 400))
 
 
 def _put(out: np.ndarray, text: str, origin: tuple[int, int], text_px: int) -> None:

@@ -52,6 +52,26 @@ Display = Annotated[
     bool, typer.Option("--display", help="Show a window; needs a cv2 with a window system.")
 ]
 
+# --web
+Web = Annotated[
+    bool, typer.Option("--web", help="Show a page with the live picture and its answers.")
+]
+Host = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Let others see the page, too, with a token; 0.0.0.0 is everywhere.  "
+        "[default: 127.0.0.1]",
+    ),
+]
+Port = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="The page's port.  [default: 8080]")
+]
+WebTokenFile = Annotated[
+    Path | None,
+    typer.Option(help="Holds the page's token.  [default: EDGEPROOF_WEB_TOKEN, or a new one]"),
+]
+
 # --metrics
 Metrics = Annotated[
     bool,

@@ -77,6 +77,12 @@ SINKS = (
         "edge_runtime.sinks.webhook.options:WebhookFlags",
         also=("webhook_secret_file", "webhook_snapshot", "webhook_gap", "webhook_ca"),
     ),
+    SinkKind(
+        "web",
+        "edge_runtime.sinks.web.sink:WebOptions",
+        also=("host", "port", "web_token_file"),
+        extra="web",
+    ),
     # Last, so that its output stage holds the others.
     SinkKind(
         "metrics",

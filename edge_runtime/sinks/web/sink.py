@@ -1,0 +1,103 @@
+"""The page's options, and the sink that keeps it up to date."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_runtime.errors import OptionError
+from edge_runtime.pipeline import Result, Sink
+from edge_runtime.sinks.addresses import LOOPBACK, is_loopback, listen, url_of
+from edge_runtime.sinks.opening import SinkOpening, SinkOptions
+from edge_runtime.sinks.web.state import RunState
+from edge_runtime.sources import SourceEvent
+
+if TYPE_CHECKING:
+    from edge_runtime.sinks.web.server import WebServer
+
+PORT = 8080
+TOKEN_VARIABLE = "EDGEPROOF_WEB_TOKEN"
+_SHORTEST_TOKEN, _LONGEST_TOKEN = 16, 512
+
+
+@dataclass(frozen=True)
+class WebOptions(SinkOptions):
+    """Attributes:
+    host: name or address to listen at. Anywhere but on this machine alone, a token is demanded.
+    web_token_file: holds the token; else it is in the environment (`EDGEPROOF_WEB_TOKEN`), or is
+        made and told once.
+    """
+
+    web: bool
+    host: str = LOOPBACK
+    port: int = PORT
+    web_token_file: Path | None = None
+
+    def open(self, opening: SinkOpening) -> Sequence[Sink]:
+        from edge_runtime.sinks.web.app import Pages
+        from edge_runtime.sinks.web.server import WebServer
+
+        token, made = self._token()
+        listening = listen(self.host, self.port, flag="--host")
+        state, region = RunState(opening), opening.options.region
+        server = WebServer(
+            listening,
+            lambda: Pages(state, region),
+            host=self.host,
+            token=token,
+            on_note=opening.note,
+        )
+        opening.note(f"web: {_where(listening)}{f'?token={token}' if made else ''}")
+        return [WebSink(state, server)]
+
+    def _token(self) -> tuple[str | None, bool]:
+        """The token, `None` for none, and whether it was made just now."""
+        if self.web_token_file is not None:
+            flag = f"--web-token-file {self.web_token_file}"
+            try:
+                with self.web_token_file.open(encoding="utf-8") as file:
+                    text = file.read(_LONGEST_TOKEN + 2)
+            except (OSError, UnicodeDecodeError) as exc:
+                why = getattr(exc, "strerror", None) or "is no text"
+                raise OptionError(f"{flag}: {why}.") from exc
+            return _good_token(text.strip(), flag), False
+        if TOKEN_VARIABLE in os.environ:
+            return _good_token(os.environ[TOKEN_VARIABLE].strip(), TOKEN_VARIABLE), False
+        if is_loopback(self.host):
+            return None, False
+        return secrets.token_urlsafe(24), True
+
+
+class WebSink:
+    """Hands what the page shows to the server's threads; nothing is encoded here."""
+
+    def __init__(self, state: RunState, server: WebServer) -> None:
+        self._state, self._server = state, server
+        server.start()
+
+    def write(self, result: Result) -> None:
+        self._state.add(result)
+
+    def event(self, event: SourceEvent) -> None:
+        self._state.add_event(event)
+
+    def close(self) -> None:
+        self._server.close()
+
+
+def _good_token(token: str, where: str) -> str:
+    if not (_SHORTEST_TOKEN <= len(token) <= _LONGEST_TOKEN and token.isprintable()):
+        raise OptionError(f"{where}: a token has {_SHORTEST_TOKEN} to {_LONGEST_TOKEN} characters.")
+    return token
+
+
+def _where(listening: socket.socket) -> str:
+    """The address to tell: this machine's name, where others can reach it."""
+    host, port = listening.getsockname()[:2]
+    everywhere = host in ("0.0.0.0", "::")
+    return f"http://{socket.gethostname()}:{port}/" if everywhere else url_of(listening)
