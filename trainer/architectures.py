@@ -50,6 +50,7 @@ class ModelSpec:
 
     Attributes:
         weights: `none`, `imagenet`, or a weights file.
+        dropout: before the last layer; `None`: the builder's own.
         units: numbers that the model answers: 1 for two classes, otherwise one for each.
     """
 
@@ -57,6 +58,7 @@ class ModelSpec:
     units: int
     alpha: float
     weights: str
+    dropout: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Architecture:
         scratch: stages from random weights.
         large_scratch: likewise for inputs of `SMALL_SIDE` and more.
         tuning: stages from pretrained weights; empty: it takes none.
+        recipe: what differs from `Recipe`'s defaults from random weights.
+        tuning_recipe: likewise from pretrained ones.
     """
 
     name: str
@@ -89,6 +93,8 @@ class Architecture:
     alphas: tuple[float, ...] = ()
     scaled: bool = False
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    tuning_recipe: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def has_width(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from trainer.keras_quiet import keras
@@ -9,18 +11,12 @@ from trainer.pictures import Pixels
 
 
 class Batches(keras.utils.PyDataset):
-    """One epoch of pictures. A resumed run draws the same order for the same epoch."""
+    """Pictures in their own order, each once: to be answered."""
 
-    def __init__(
-        self, pixels: Pixels, batch_size: int, *, shuffle_key: tuple[int, int] | None = None
-    ) -> None:
-        """Args: shuffle_key: (seed, epoch); `None` keeps the order."""
+    def __init__(self, pixels: Pixels, batch_size: int) -> None:
         super().__init__()
         self._pixels = pixels
         self._batch_size = batch_size
-        self._order = np.arange(len(pixels))
-        if shuffle_key is not None:
-            self._order = np.random.default_rng(shuffle_key).permutation(len(pixels))
 
     def __len__(self) -> int:
         return -(-len(self._pixels) // self._batch_size)
@@ -32,4 +28,44 @@ class Batches(keras.utils.PyDataset):
 
     def _rows_of(self, index: int) -> np.ndarray:
         start = index * self._batch_size
+        return np.arange(start, min(start + self._batch_size, len(self._pixels)))
+
+
+class LearningBatches(keras.utils.PyDataset):
+    """Pictures in a random order, for `LearningModel`. The same key draws the same order.
+
+    All batches are of one size, so that batch statistics are never those of a few pictures and
+    nothing is compiled for a rest: the last batch is filled from the order's beginning.
+    """
+
+    def __init__(
+        self, pixels: Pixels, batch_size: int, *, key: tuple[int, int], steps: int | None = None
+    ) -> None:
+        """Args:
+        key: (seed, epoch).
+        steps: so many batches; `None`: as many as show every picture.
+        """
+        super().__init__()
+        self._pixels = pixels
+        self._batch_size = min(batch_size, len(pixels))
+        self._steps = steps or steps_per_epoch(pixels, batch_size)
+        order = np.random.default_rng(key).permutation(len(pixels))
+        self._order = np.resize(order, self._steps * self._batch_size)
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Any], np.ndarray]:
+        chosen = self._rows_of(index)
+        self._pixels.expect(self._rows_of(index + 1))
+        labels = self._pixels.labels[chosen]
+        return {"images": self._pixels.inputs(chosen), "labels": labels}, labels
+
+    def _rows_of(self, index: int) -> np.ndarray:
+        start = index * self._batch_size
         return self._order[start : start + self._batch_size]
+
+
+def steps_per_epoch(pixels: Pixels, batch_size: int) -> int:
+    """How many batches show every picture."""
+    return -(-len(pixels) // batch_size)

@@ -21,7 +21,8 @@ class CheckpointKeeper:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._unwritten: Checkpoint | None = None
+        self._latest: Checkpoint | None = None
+        self._is_written = False
         self._not_before = 0.0
 
     def keep(self, checkpoint: Checkpoint) -> None:
@@ -31,9 +32,15 @@ class CheckpointKeeper:
             StorageError: when it was time to write, and the disk is full or not writable. The file
                 before it stays as it was.
         """
-        self._unwritten = checkpoint
+        self._latest, self._is_written = checkpoint, False
         if time.monotonic() >= self._not_before:
             self.flush()
+
+    def note_divergence(self) -> None:
+        """The epoch after the newest checkpoint failed; it may be resumed at another rate."""
+        if self._latest is not None:
+            self._latest.state.diverged = True
+            self._is_written = False
 
     def flush(self) -> None:
         """Write the newest checkpoint, unless it is written already.
@@ -41,10 +48,10 @@ class CheckpointKeeper:
         Raises:
             StorageError: as `keep`.
         """
-        if self._unwritten is None:
+        if self._latest is None or self._is_written:
             return
         began = time.monotonic()
-        write_checkpoint(self._file, self._unwritten)
-        self._unwritten = None
+        write_checkpoint(self._file, self._latest)
+        self._is_written = True
         now = time.monotonic()
         self._not_before = now + COST_FACTOR * (now - began)

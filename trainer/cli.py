@@ -11,9 +11,32 @@ import typer
 
 import trainer.data.cli
 from edge_runtime.text import printable
+from trainer.cli_recipe import (
+    LEARNING,
+    MIXING,
+    BalanceOption,
+    ClipNormOption,
+    CutmixOption,
+    DropoutOption,
+    EmaOption,
+    FindRateOption,
+    FocalOption,
+    GroupedCommand,
+    L1Option,
+    L2Option,
+    MixupOption,
+    MlflowOption,
+    PrecisionOption,
+    RandAugmentOption,
+    ScheduleOption,
+    SmoothingOption,
+    TensorboardOption,
+    WarmupOption,
+)
 from trainer.data.cli import CACHE, IMAGES, TFDS_DIR
 
 if TYPE_CHECKING:
+    from trainer.find_rate import FoundRate
     from trainer.training import TrainedRun
 
 
@@ -22,7 +45,8 @@ def mount(app: typer.Typer) -> None:
     from trainer.explain.command import explain_command
 
     trainer.data.cli.mount(app)
-    app.command("train", short_help="Photographs to a model with its report.")(train_command)
+    short = "Photographs to a model with its report."
+    app.command("train", cls=GroupedCommand, short_help=short)(train_command)
     app.command("explain", short_help="What a trained model looks at.")(explain_command)
 
 
@@ -83,6 +107,7 @@ def train_command(
             help="How pictures are varied while learning: article (turn, shift, shear, zoom, "
             "mirror), light (less of it), no-flip (light without mirroring, for digits and text), "
             "or none.  [default: article; light for inputs below 64 pixels]",
+            rich_help_panel=MIXING,
         ),
     ] = None,
     epochs: Annotated[
@@ -90,15 +115,19 @@ def train_command(
         typer.Option(
             help="At most so many passes through the pictures; it stops earlier when nothing gets "
             "better.  [default: 60 from scratch, 24 from weights]",
+            rich_help_panel=LEARNING,
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Pictures in one step of learning.")] = 32,
+    batch_size: Annotated[
+        int, typer.Option(help="Pictures in one step of learning.", rich_help_panel=LEARNING)
+    ] = 32,
     learning_rate: Annotated[
         float | None,
         typer.Option(
             help="Size of a step; take a smaller one when the loss jumps or becomes NaN.  "
             "[default: 0.001 from scratch, for article_cnn from 64 pixels on 0.0003; 0.0001 for "
             "fine-tuning]",
+            rich_help_panel=LEARNING,
         ),
     ] = None,
     patience: Annotated[
@@ -106,8 +135,26 @@ def train_command(
         typer.Option(
             help="Stop after so many epochs without a better validation loss.  [default: 15 "
             "from scratch, 4 and then 5 from weights]",
+            rich_help_panel=LEARNING,
         ),
     ] = None,
+    find_lr: FindRateOption = False,
+    schedule: ScheduleOption = None,
+    warmup: WarmupOption = None,
+    clip_norm: ClipNormOption = None,
+    ema: EmaOption = None,
+    focal: FocalOption = None,
+    balance: BalanceOption = None,
+    precision: PrecisionOption = None,
+    dropout: DropoutOption = None,
+    l1: L1Option = None,
+    l2: L2Option = None,
+    label_smoothing: SmoothingOption = None,
+    mixup: MixupOption = None,
+    cutmix: CutmixOption = None,
+    rand_augment: RandAugmentOption = None,
+    tensorboard: TensorboardOption = None,
+    mlflow: MlflowOption = None,
     seed: Annotated[
         int, typer.Option(help="Another seed gives another split and other starting weights.")
     ] = 0,
@@ -127,10 +174,17 @@ def train_command(
 ) -> None:
     """Train a model on your photographs and measure it on pictures it has not seen."""
     from trainer.data.places import DataOptions
+    from trainer.find_rate import find_learning_rate
     from trainer.options import TrainOptions
     from trainer.training import train
 
-    chosen: dict[str, Any] = {"fit": fit}  # checked by `train`, with a better message than mypy's
+    # Checked by `train`, with a better message than mypy's.
+    chosen: dict[str, Any] = {
+        "fit": fit,
+        "schedule": schedule,
+        "balance": balance,
+        "precision": precision,
+    }
     options = TrainOptions(
         architecture=architecture,
         side=size,
@@ -141,6 +195,19 @@ def train_command(
         batch_size=batch_size,
         learning_rate=learning_rate,
         patience=patience,
+        warmup=warmup,
+        clip_norm=clip_norm,
+        ema=ema,
+        focal=focal,
+        dropout=dropout,
+        l1=l1,
+        l2=l2,
+        label_smoothing=label_smoothing,
+        mixup=mixup,
+        cutmix=cutmix,
+        rand_augment=rand_augment,
+        tensorboard=tensorboard,
+        mlflow=mlflow,
         seed=seed,
         resume=resume,
         overwrite=overwrite,
@@ -150,7 +217,16 @@ def train_command(
         command=shlex.join(["edgeproof", *sys.argv[1:]]),
         **chosen,
     )
-    print_run(train(data, out, options))
+    if find_lr:
+        print_rate(find_learning_rate(data, out, options))
+    else:
+        print_run(train(data, out, options))
+
+
+def print_rate(found: FoundRate) -> None:
+    """Say which rate seems right, and where the plot lies."""
+    typer.echo(f"suggestion: --learning-rate {found.sweep.suggestion:g}")
+    typer.echo(f"plot:       {found.plot}")
 
 
 def print_run(run: TrainedRun) -> None:

@@ -9,6 +9,7 @@ __all__ = [
     "EdgeproofError",
     "InterruptedTrainingError",
     "MissingPackageError",
+    "MonitorError",
     "OptionError",
     "ResumeError",
     "RunExistsError",
@@ -46,6 +47,10 @@ class DivergedError(EdgeproofError, ArithmeticError):
 
 class MissingPackageError(EdgeproofError, ImportError):
     """Training needs a package that is not installed."""
+
+
+class MonitorError(EdgeproofError):
+    """A server that is told of a training does not answer."""
 
 
 class InterruptedTrainingError(EdgeproofError):

@@ -16,7 +16,7 @@ from edge_runtime.files import staged_file
 from trainer.errors import ResumeError
 
 CHECKPOINT_NAME = "checkpoint.npz"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -27,6 +27,8 @@ class FitState:
         stage: index of the stage that is under way.
         stage_epoch: epochs of it that are done.
         waited: epochs since the best one, within the stage.
+        rate_scale: what the schedule `plateau` has made of the stage's learning rate.
+        diverged: whether the next epoch's loss was no longer finite.
         best_epoch: number, from 1, of the epoch with the lowest validation loss.
         history: one number for each epoch that is done, by name.
     """
@@ -34,6 +36,8 @@ class FitState:
     stage: int = 0
     stage_epoch: int = 0
     waited: int = 0
+    rate_scale: float = 1.0
+    diverged: bool = False
     best_loss: float = math.inf
     best_epoch: int = 0
     seconds: float = 0.0
@@ -44,6 +48,10 @@ class FitState:
     def epochs(self) -> int:
         """How many epochs are done, in all stages."""
         return len(self.history.get("loss", []))
+
+    def next_stage(self) -> None:
+        """Count from there."""
+        self.stage, self.stage_epoch, self.waited, self.rate_scale = self.stage + 1, 0, 0, 1.0
 
     def snapshot(self) -> FitState:
         """A copy that later epochs leave as it is."""
@@ -78,7 +86,10 @@ def write_checkpoint(file: Path, checkpoint: Checkpoint) -> None:
     """
     state = checkpoint.state
     plain = {name: value for name, value in vars(state).items() if name != "best_weights"}
-    best_is_now = state.best_epoch == state.epochs  # the same arrays: not twice on the disk
+    # Often the same arrays: not twice on the disk. With averaged weights they never are.
+    best_is_now = len(state.best_weights) == len(checkpoint.weights) and all(
+        a is b for a, b in zip(state.best_weights, checkpoint.weights, strict=True)
+    )
     meta = {"format": FORMAT, "state": plain, "identity": checkpoint.identity}
     arrays = {"meta": np.frombuffer(json.dumps(meta).encode(), np.uint8)}
     groups = {"weights": checkpoint.weights, "optimizer": checkpoint.optimizer}

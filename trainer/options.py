@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, get_args
 
 from edge_runtime.head import Head
@@ -11,6 +12,7 @@ from trainer.architectures import SMALL_SIDE, Architecture, Stage, architecture,
 from trainer.augment import augmentation
 from trainer.data.places import DataOptions
 from trainer.errors import OptionError
+from trainer.recipe import Balance, Precision, Recipe, Schedule
 from trainer.weights import require_weights
 
 
@@ -28,10 +30,13 @@ class TrainOptions:
         epochs: at most so many, over all stages.
         learning_rate: of the last stage; earlier ones keep their ratio to it.
         patience: epochs without a better validation loss after which a stage ends.
+        schedule: from here to `precision` as in `Recipe`.
         seed: decides the split, the starting weights, the order and the augmentation.
         resume: continue from the checkpoint in the out folder, if there is one.
         overwrite: replace a run that is in the out folder.
         pictures: where pictures lie, and whether decoded ones are kept for later runs.
+        tensorboard: folder for TensorBoard's logs.
+        mlflow: address of an MLflow tracking server.
         command: what the user typed, for the record.
     """
 
@@ -45,10 +50,26 @@ class TrainOptions:
     batch_size: int = 32
     learning_rate: float | None = None
     patience: int | None = None
+    schedule: Schedule | None = None
+    warmup: float | None = None
+    dropout: float | None = None
+    l1: float | None = None
+    l2: float | None = None
+    label_smoothing: float | None = None
+    mixup: float | None = None
+    cutmix: float | None = None
+    rand_augment: float | None = None
+    focal: float | None = None
+    balance: Balance | None = None
+    clip_norm: float | None = None
+    ema: float | None = None
+    precision: Precision | None = None
     seed: int = 0
     resume: bool = False
     overwrite: bool = False
     pictures: DataOptions = field(default_factory=DataOptions)
+    tensorboard: Path | None = None
+    mlflow: str | None = None
     command: str = ""
 
 
@@ -64,6 +85,11 @@ class Settings:
     batch_size: int
     seed: int
     stages: tuple[Stage, ...]
+    recipe: Recipe
+
+    def with_precision(self, precision: Precision) -> Settings:
+        """The same, with what `auto` came to be."""
+        return replace(self, recipe=replace(self.recipe, precision=precision))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for the record and for comparing with a checkpoint."""
@@ -76,6 +102,7 @@ class Settings:
             "batch_size": self.batch_size,
             "seed": self.seed,
             "stages": [asdict(stage) for stage in self.stages],
+            "recipe": self.recipe.as_dict(),
         }
 
 
@@ -112,7 +139,16 @@ def resolve(options: TrainOptions) -> Settings:
         batch_size=options.batch_size,
         seed=options.seed,
         stages=stages,
+        recipe=_recipe(arch, options, pretrained=weights != "none"),
     )
+
+
+def _recipe(arch: Architecture, options: TrainOptions, *, pretrained: bool) -> Recipe:
+    """The user's wishes; else the table's, else the defaults."""
+    table = dict(arch.tuning_recipe if pretrained else arch.recipe)
+    names = [field.name for field in fields(Recipe)]
+    wishes = {name: getattr(options, name) for name in names}
+    return Recipe(**{**table, **{k: v for k, v in wishes.items() if v is not None}})
 
 
 def head_for(labels: tuple[str, ...]) -> Head:

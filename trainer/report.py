@@ -130,7 +130,9 @@ def _split_note(dataset: Dataset) -> str:
 
 
 def _provenance(record: TrainingRecord) -> list[tuple[str, str]]:
-    options = {name: value for name, value in record.options.items() if name != "stages"}
+    apart = ("stages", "recipe")
+    options = {name: value for name, value in record.options.items() if name not in apart}
+    recipe = {k: v for k, v in record.options["recipe"].items() if v or k == "schedule"}
     stages = [
         f"{s['name']}: at most {s['epochs']} epochs, learning rate from {s['learning_rate']:g}, "
         f"patience {s['patience']}"
@@ -141,6 +143,7 @@ def _provenance(record: TrainingRecord) -> list[tuple[str, str]]:
         ("Pictures", " in ".join(filter(None, [record.data.origin, record.data.root]))),
         ("Options", ", ".join(f"{name} {value}" for name, value in options.items())),
         ("Stages", "; ".join(stages)),
+        ("Recipe", ", ".join(f"{name} {value}" for name, value in recipe.items())),
         ("Head", record.head.kind),
         ("Temperature", _temperature(record)),
         ("Model", f"{record.model.path}, SHA-256 {record.model.sha256}"),

@@ -8,7 +8,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +29,10 @@ from trainer.errors import (
 from trainer.evaluation import Evaluation, evaluate
 from trainer.fit import FitPlan, fit
 from trainer.fit_state import CHECKPOINT_NAME, FitState
+from trainer.monitors import monitors, require_monitor_packages
 from trainer.options import Settings, TrainOptions, head_for, resolve
 from trainer.pictures import Pixels
+from trainer.precision import chosen_precision
 from trainer.record import (
     MODEL_NAME,
     RECORD_NAME,
@@ -88,15 +90,20 @@ def train(data: str | Path, out: str | Path, options: TrainOptions | None = None
     if options.resume and _is_finished(out):
         return TrainedRun(out, read_record(out))
     require_packages("Training")
+    require_monitor_packages(options.tensorboard, options.mlflow)
     require_writable_folder(out)
     with _kept_if_begun(out, overwrite=options.overwrite):
         dataset = load_dataset(
             data, settings.preprocess, seed=settings.seed, scratch=out, options=options.pictures
         )
         head = head_for(dataset.labels)
-        core = _build(settings, head, len(dataset.labels))
+        core = build_core(settings, head, len(dataset.labels))
+        settings = settings.with_precision(chosen_precision(settings.recipe.precision))
         plan = _plan(settings, dataset, head, out, resume=options.resume)
-        state = fit(core, dataset.train, dataset.val, plan)
+        with monitors(
+            options.tensorboard, options.mlflow, name=out.name, settings=settings.as_dict()
+        ) as told:
+            state = fit(core, dataset.train, dataset.val, replace(plan, monitors=told))
         evaluation = evaluate(core, head, dataset, batch_size=settings.batch_size)
     return _write(core, out, _Parts(options, settings, dataset, head, state, evaluation))
 
@@ -118,14 +125,7 @@ def _is_finished(out: Path) -> bool:
 
 
 def _require_free(data: str, out: Path, options: TrainOptions) -> None:
-    if out.exists() and not out.is_dir():
-        raise StorageError(f"{out}: is a file; choose another folder for --out.")
-    folder = Path(data).expanduser()
-    if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
-        raise OptionError(
-            f"{out}: lies inside the pictures' folder, where it would be taken for a class; choose "
-            "another place for --out."
-        )
+    require_apart(data, out)
     if options.resume or options.overwrite:
         return
     if (out / CHECKPOINT_NAME).exists():
@@ -149,6 +149,18 @@ def require_packages(what: str) -> None:
             )
 
 
+def require_apart(data: str, out: Path) -> None:
+    """Raises OptionError or StorageError when `out` cannot be a folder of its own."""
+    if out.exists() and not out.is_dir():
+        raise StorageError(f"{out}: is a file; choose another folder for --out.")
+    folder = Path(data).expanduser()
+    if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+        raise OptionError(
+            f"{out}: lies inside the pictures' folder, where it would be taken for a class; choose "
+            "another place for --out."
+        )
+
+
 @contextmanager
 def _kept_if_begun(out: Path, *, overwrite: bool) -> Iterator[None]:
     """Say on Ctrl-C what is kept."""
@@ -165,7 +177,8 @@ def _kept_if_begun(out: Path, *, overwrite: bool) -> Iterator[None]:
         ) from exc
 
 
-def _build(settings: Settings, head: Head, num_labels: int) -> keras.Model:
+def build_core(settings: Settings, head: Head, num_labels: int) -> keras.Model:
+    """The untrained model; the seed decides its weights."""
     with status_line("loading TensorFlow"):
         from trainer.keras_quiet import keras
 
@@ -176,6 +189,7 @@ def _build(settings: Settings, head: Head, num_labels: int) -> keras.Model:
         units=head.output_units(num_labels),
         alpha=settings.alpha,
         weights=settings.weights,
+        dropout=settings.recipe.dropout,
     )
     return settings.architecture.build(spec)
 
@@ -194,6 +208,7 @@ def _plan(settings: Settings, dataset: Dataset, head: Head, out: Path, *, resume
     }
     return FitPlan(
         stages=settings.stages,
+        recipe=settings.recipe,
         head=head,
         augmentation=augmentation(settings.augment),
         batch_size=settings.batch_size,

@@ -28,7 +28,7 @@ def write_colours(folder: Path, colours: Sequence[str], count: int, *, seed: int
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def colours() -> Callable[..., Path]:
     """`write_colours`, for tests that want a layout of their own."""
     return write_colours

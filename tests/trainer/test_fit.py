@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,11 @@ from edge_runtime.preprocess import Preprocess
 from trainer.architectures import ARCHITECTURES, ModelSpec, Stage
 from trainer.augment import Augmentation
 from trainer.dataset import Dataset, load_dataset
+from trainer.epoch import class_weights, cross_entropy, learn
 from trainer.errors import DivergedError, ResumeError
-from trainer.fit import FitPlan, class_weights, fit, learning_rate
+from trainer.fit import FitPlan, fit
 from trainer.fit_state import Checkpoint, FitState, read_checkpoint, write_checkpoint
+from trainer.recipe import Recipe
 
 SIDE = 24
 
@@ -36,6 +38,7 @@ def new_core():
 
 def plan(file: Path, *stages: Stage, **changes) -> FitPlan:
     settings = {
+        "recipe": Recipe(precision="float32"),
         "head": Head(kind="sigmoid"),
         "augmentation": Augmentation(rotation_deg=20, flip=True),
         "batch_size": 8,
@@ -61,20 +64,19 @@ def test_interrupted_and_resumed_ends_as_uninterrupted(dataset, tmp_path, monkey
 
     from trainer import fit as module
 
-    run_epoch = module._run_epoch
     for stop_after in (1, 2):  # within a stage, between two
         file = tmp_path / f"{stop_after}.npz"
 
-        def stop(*arguments, after=stop_after):
-            if arguments[3] == after:
+        def stop(*arguments, after=stop_after, **named):
+            if named["key"] == (1, after):
                 raise Stopped
-            return run_epoch(*arguments)
+            return learn(*arguments, **named)
 
-        monkeypatch.setattr(module, "_run_epoch", stop)
+        monkeypatch.setattr(module, "learn", stop)
         with pytest.raises(Stopped):
             fit(new_core(), dataset.train, dataset.val, plan(file, *stages))
         assert read_checkpoint(file).state.epochs == stop_after
-        monkeypatch.setattr(module, "_run_epoch", run_epoch)
+        monkeypatch.setattr(module, "learn", learn)
         other = new_core()
         resumed = fit(other, dataset.train, dataset.val, plan(file, *stages, resume=True))
 
@@ -102,22 +104,39 @@ def test_stops_early_when_nothing_gets_better(dataset, tmp_path, monkeypatch):
     from trainer import fit as module
 
     losses = iter([0.5, 0.4, *[0.6] * 40])
-
-    def pretend(*_arguments):
-        return {"loss": 0.1, "accuracy": 1.0, "val_loss": next(losses), "val_accuracy": 0.5}
-
-    monkeypatch.setattr(module, "_run_epoch", pretend)
+    core = new_core()
+    monkeypatch.setattr(
+        module, "learn", lambda *_, **__: ({"loss": 0.1, "accuracy": 1.0}, core.get_weights())
+    )
+    monkeypatch.setattr(
+        module, "validate", lambda *_, **__: {"val_loss": next(losses), "val_accuracy": 0.5}
+    )
     file = tmp_path / "c.npz"
     state = fit(
-        new_core(), dataset.train, dataset.val, plan(file, stage(epochs=40, rate=1.0, patience=6))
+        core, dataset.train, dataset.val, plan(file, stage(epochs=40, rate=1.0, patience=6))
     )
     assert (state.best_epoch, state.best_loss, state.epochs) == (2, 0.4, 8)
 
 
+def rates(recipe: Recipe, *, epochs: int = 5) -> list[float]:
+    from trainer.schedule import StageSchedule
+
+    schedule = StageSchedule(stage(epochs=epochs, rate=2.0), recipe, steps_per_epoch=4)
+    return [float(schedule(step)) for step in range(4 * epochs + 1)]
+
+
 def test_learning_rate_falls_from_whole_to_almost_nothing():
-    rates = [learning_rate(stage(epochs=5, rate=2.0), done) for done in range(5)]
-    assert rates == pytest.approx([2.0, 1.707, 1.0, 0.293, 0.04], abs=1e-3)
-    assert learning_rate(stage(epochs=1, rate=2.0), 0) == 2.0
+    falling = rates(Recipe())
+    assert falling[::5] == pytest.approx([2.0, 1.707, 1.0, 0.293, 0.04], abs=1e-3)
+    assert falling == sorted(falling, reverse=True)
+    assert set(rates(Recipe(schedule="constant"))) == {2.0}
+
+
+def test_learning_rate_warms_up():
+    rising = rates(Recipe(warmup=2))
+    assert rising[:9] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.0])
+    assert rising[-1] == pytest.approx(0.04)
+    assert max(rates(Recipe(warmup=100), epochs=2)) == pytest.approx(2.0)
 
 
 def test_only_the_head_learns_in_a_head_stage(dataset, tmp_path):
@@ -130,8 +149,30 @@ def test_only_the_head_learns_in_a_head_stage(dataset, tmp_path):
 
 def test_nan_loss_stops_with_advice(dataset, tmp_path):
     explosive = stage(rate=1e30)
-    with pytest.raises(DivergedError, match="Try a smaller --learning-rate than 1e\\+30"):
+    message = r"of epoch 1 \(first\); .* Try a smaller --learning-rate than 1e\+30"
+    with pytest.raises(DivergedError, match=message):
         fit(new_core(), dataset.train, dataset.val, plan(tmp_path / "c.npz", explosive))
+
+
+def test_divergence_keeps_what_was_good_and_goes_on_at_another_rate(dataset, tmp_path):
+    file = tmp_path / "c.npz"
+    calm, wild = stage("head", epochs=2), stage(rate=1e30, name="tune")
+    message = r"batch \d of 2 of epoch 3 \(tune\).* keeps the 2 epoch\(s\) before: --resume"
+    first = plan(file, calm, wild, identity={"stages": [asdict(calm), asdict(wild)]})
+    with pytest.raises(DivergedError, match=message):
+        fit(new_core(), dataset.train, dataset.val, first)
+    kept = read_checkpoint(file)
+    assert kept.state.epochs == 2
+    assert all(np.isfinite(array).all() for array in kept.weights)
+
+    calmer = replace(wild, learning_rate=1e-4)
+    identity = {"stages": [asdict(calm), asdict(calmer)]}
+    second = plan(file, calm, calmer, identity=identity, resume=True)
+    state = fit(new_core(), dataset.train, dataset.val, second)
+    assert state.epochs == 4
+    # A training that did not diverge goes on as it was begun.
+    with pytest.raises(ResumeError, match="stages was"):
+        fit(new_core(), dataset.train, dataset.val, replace(first, resume=True))
 
 
 def test_resuming_something_else_is_refused(dataset, tmp_path):
@@ -214,6 +255,15 @@ def test_full_disk_stops_with_one_line_and_keeps_the_checkpoint_before(dataset, 
     assert file.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["c.npz"]
     assert fit(new_core(), dataset.train, dataset.val, longer).epochs == 1
+
+
+def test_validation_is_plain_cross_entropy():
+    probabilities = np.array([[0.25, 0.75], [0.0, 1.0]], np.float32)
+    figures = cross_entropy(np.array([0, 0]), probabilities)
+    assert figures["val_loss"] == pytest.approx((np.log(4) + np.log(1e7)) / 2)
+    assert figures["val_accuracy"] == 0
+    with pytest.raises(DivergedError, match="nan"):
+        cross_entropy(np.array([0, 0]), probabilities * np.nan)
 
 
 def test_rare_classes_count_more():

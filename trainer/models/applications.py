@@ -9,7 +9,7 @@ import numpy as np
 
 from trainer.architectures import ModelSpec
 from trainer.keras_quiet import keras
-from trainer.models.common import MOMENTUM, centred, image_input, probabilities
+from trainer.models.common import MOMENTUM, centred, dropped, image_input, probabilities
 from trainer.weights import pretrained_values
 
 Pixels = Literal["centred", "caffe"]
@@ -51,7 +51,7 @@ def build(
             take_centred_pixels(next(x for x in body.layers if isinstance(x, layers.Conv2D)))
         _freeze_statistics(body)
     x = layers.GlobalAveragePooling2D()(body.output)
-    x = layers.Dropout(0.2)(x)
+    x = dropped(x, spec, 0.2)
     return keras.Model(image, probabilities(x, spec.units), name=application.lower())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trainer.architectures import ModelSpec
 from trainer.keras_quiet import keras
-from trainer.models.common import image_input, probabilities
+from trainer.models.common import dropped, image_input, probabilities
 
 
 def build(spec: ModelSpec) -> keras.Model:
@@ -16,6 +16,6 @@ def build(spec: ModelSpec) -> keras.Model:
         x = layers.Conv2D(filters, 3, activation="relu")(x)
         x = layers.MaxPooling2D(2)(x)
     x = layers.Flatten()(x)
-    x = layers.Dropout(0.5)(x)
+    x = dropped(x, spec, 0.5)
     x = layers.Dense(512, activation="relu")(x)
     return keras.Model(image, probabilities(x, spec.units), name="article_cnn")

@@ -30,3 +30,9 @@ def probabilities(x: Any, units: int) -> Any:
     activation = "sigmoid" if units == 1 else "softmax"
     dense = keras.layers.Dense(units, activation=activation, dtype="float32", name="probabilities")
     return dense(x)
+
+
+def dropped(x: Any, spec: ModelSpec, share: float) -> Any:
+    """`x` with so many of its features left out while learning, unless the user says otherwise."""
+    chosen = share if spec.dropout is None else spec.dropout
+    return keras.layers.Dropout(chosen)(x) if chosen else x

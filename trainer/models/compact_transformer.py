@@ -14,7 +14,7 @@ from typing import Any
 
 from trainer.architectures import ModelSpec
 from trainer.keras_quiet import keras
-from trainer.models.common import MOMENTUM, centred, image_input, probabilities
+from trainer.models.common import MOMENTUM, centred, dropped, image_input, probabilities
 
 WIDTH, HEADS, BLOCKS, EXPANSION = 128, 4, 4, 2
 DROPOUT = 0.1
@@ -46,7 +46,7 @@ def build(spec: ModelSpec) -> keras.Model:
     for number in range(1, BLOCKS + 1):
         x = _encoded(x, f"block{number}")
     x = layers.GlobalAveragePooling1D()(_normalised(x, "last_bn"))
-    x = layers.Dropout(DROPOUT)(x)
+    x = dropped(x, spec, DROPOUT)
     return keras.Model(image, probabilities(x, spec.units), name="compact_transformer")
 
 

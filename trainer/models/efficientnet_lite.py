@@ -10,7 +10,7 @@ from typing import Any
 
 from trainer.architectures import ModelSpec
 from trainer.keras_quiet import keras
-from trainer.models.common import MOMENTUM, centred, image_input, probabilities
+from trainer.models.common import MOMENTUM, centred, dropped, image_input, probabilities
 
 STEM, TOP = 32, 1280
 # Repeats, kernel size, stride of the first, expansion, channels.
@@ -36,7 +36,7 @@ def build(spec: ModelSpec) -> keras.Model:
             x = block(x, size=size, stride=1 if number else stride, expansion=expansion)
     x = _Block(TOP, "top").convolved(x, size=1)
     x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dropout(0.2)(x)
+    x = dropped(x, spec, 0.2)
     return keras.Model(image, probabilities(x, spec.units), name="efficientnet_lite0")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from trainer.architectures import ModelSpec
 from trainer.keras_quiet import keras
-from trainer.models.common import MOMENTUM, centred, image_input, probabilities
+from trainer.models.common import MOMENTUM, centred, dropped, image_input, probabilities
 
 
 def build(spec: ModelSpec) -> keras.Model:
@@ -23,7 +23,7 @@ def build(spec: ModelSpec) -> keras.Model:
         if stride > 1:
             x = _convolved(x, channels, size=1, stride=stride, name=f"{name}_shortcut")
         x = layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
-    x = layers.GlobalAveragePooling2D()(x)
+    x = dropped(layers.GlobalAveragePooling2D()(x), spec, 0.0)
     return keras.Model(image, probabilities(x, spec.units), name="resnet8")
 
 
