@@ -9,6 +9,7 @@ import typer
 
 from edge_runtime.commands import sink_options
 from edge_runtime.commands.arguments import MAX_THREADS, BundleArgument
+from edge_runtime.commands.config_file import ConfigOption
 from edge_runtime.commands.engine_options import (
     DelegateOption,
     ProviderOption,
@@ -34,6 +35,7 @@ def run_command(
             metavar="SOURCE",
         ),
     ],
+    config: ConfigOption = None,
     variant: Annotated[
         str | None,
         typer.Option(help="Such as tflite-int8.  [default: the profile's first that runs here]"),
