@@ -29,7 +29,7 @@ _LONGEST_SIDE = 1280
 # Of a face and what surrounds it, so many squares are left.
 _SQUARES = 6
 _MARGIN = 0.3
-_REMEMBERED = 8
+_REMEMBERED = 4
 
 
 class FaceBlur:
@@ -119,6 +119,11 @@ class BlurredSink:
     def __init__(self, sink: Sink, blur: FaceBlur, *, asks: bool) -> None:
         """Args: asks: whether to ask the sink what it wants; a queue around this has asked."""
         self._sink, self._blur, self._asks = sink, blur, asks
+
+    @property
+    def undelivered(self) -> int:
+        """See `QueuedSink`."""
+        return int(getattr(self._sink, "undelivered", 0))
 
     def wants(self, result: Result) -> bool:
         wants = getattr(self._sink, "wants", None)

@@ -53,7 +53,7 @@ class SinkOpening:
         stop: set it to end the run.
         queues: the sinks with a queue that were opened so far; at the end, all of them.
         blur: makes faces unrecognisable in whatever pictures are kept or sent; `None` for none.
-            `queued` and `kept` see to it.
+            `queued` and `kept` see to it; who goes by neither does it himself.
     """
 
     bundle: Bundle

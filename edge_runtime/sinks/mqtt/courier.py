@@ -111,8 +111,12 @@ class Courier:
     def _run(self) -> None:
         try:
             while not self._is_over():
-                if self._connect():
-                    self._talk()  # what was not acknowledged, paho sends again by itself
+                try:
+                    if self._connect():
+                        self._talk()  # what was not acknowledged, paho sends again by itself
+                except Exception as exc:  # whatever a broken broker makes paho stumble over
+                    self._hang_up()
+                    self._away(f"{type(exc).__name__}: {exc}")
                 if self._closing.is_set():
                     time.sleep(_LAST_PAUSE_S)
                 elif not self._closing.wait(self._pause_s):
@@ -137,7 +141,7 @@ class Courier:
             selector.register(self._wake, selectors.EVENT_READ)
             while (sock := self._client.socket()) is not None:
                 if self._is_over():
-                    self._part(sock)
+                    self._part()
                     return
                 code = self._step(selector, sock)
                 if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -156,11 +160,15 @@ class Courier:
             return False
         return self.waiting == 0 or time.monotonic() >= self._give_up_s
 
-    def _part(self, sock: Any) -> None:
+    def _hang_up(self) -> None:
+        if (sock := self._client.socket()) is not None:
+            sock.close()
+
+    def _part(self) -> None:
         if self.waiting == 0:
             self._client.disconnect()
         else:
-            sock.close()  # without a farewell: the broker publishes the will
+            self._hang_up()  # without a farewell: the broker publishes the will
 
     def _step(self, selector: selectors.BaseSelector, sock: Any) -> MQTTErrorCode:
         """Read, write and send what can be without waiting longer than for the next of these."""

@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from edge_runtime.faces import FaceBlur
 from edge_runtime.loop.region import Region
 from edge_runtime.pipeline import Result
 from edge_runtime.sinks.web.feeds import Feed
@@ -40,8 +41,11 @@ _BOUNDARY = b"edgeproof"
 class Pages:
     """Everything that the server answers; made and used in the server's thread."""
 
-    def __init__(self, state: RunState, region: Region | None) -> None:
-        self._state, self._region = state, region
+    def __init__(
+        self, state: RunState, region: Region | None, blur: FaceBlur | None = None
+    ) -> None:
+        """Args: blur: makes faces unrecognisable before a picture leaves the device."""
+        self._state, self._region, self._blur = state, region, blur
         # One at a time: pictures for people never take more than one core from the model.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="edgeproof-view")
         self._events = Feed(self._next_event, PRESENT_S)
@@ -117,7 +121,10 @@ class Pages:
 
     async def _in_pool(self, make: Callable[[Result, Region | None], bytes], of: Result) -> bytes:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, make, of, self._region)
+        return await loop.run_in_executor(self._pool, self._draw, make, of)
+
+    def _draw(self, make: Callable[[Result, Region | None], bytes], of: Result) -> bytes:
+        return make(self._blur.result(of) if self._blur else of, self._region)
 
     async def _next_event(self, first: bool) -> bytes:
         """What is new, as a server-sent event; the past every other time or so."""

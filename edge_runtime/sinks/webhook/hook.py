@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timezone
 from email.utils import parsedate_to_datetime
+from functools import cache
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urljoin, urlsplit
@@ -116,12 +117,22 @@ class Hook:
 
     def tls_context(self) -> ssl.SSLContext | None:
         """What to trust; `None` for http. Raises OptionError when `ca` cannot be read."""
-        if self.scheme != "https":
-            return None
-        try:
-            return ssl.create_default_context(cafile=self.ca)
-        except (OSError, ssl.SSLError) as exc:
-            raise OptionError(f"{self.ca}: holds no certificates in PEM form.") from exc
+        return _tls_context(self.ca) if self.scheme == "https" else None
+
+    @property
+    def is_open_wire(self) -> bool:
+        """Whether what is sent would be seen on a network."""
+        here = self.host in ("localhost", "::1") or self.host.startswith("127.")
+        return self.scheme == "http" and not here
+
+
+@cache
+def _tls_context(ca: Path | None) -> ssl.SSLContext:
+    # The system's authorities take tens of milliseconds to read: once for all calls.
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as exc:
+        raise OptionError(f"{ca}: holds no certificates in PEM form.") from exc
 
 
 class Call:

@@ -50,8 +50,13 @@ class WebhookFlags(SinkOptions):
     def open(self, opening: SinkOpening) -> Sequence[Sink]:
         from edge_runtime.sinks.webhook.sink import WebhookSink
 
+        settings = self.settings()
+        if settings.hook.is_open_wire:
+            opening.note(
+                f"webhook {settings.hook.name}: what is sent there is not encrypted; https:// is"
+            )
         sink = WebhookSink(
-            self.settings(),
+            settings,
             bundle=opening.bundle.name,
             labels=opening.bundle.labels,
             sources=opening.lives,

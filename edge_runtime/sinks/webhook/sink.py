@@ -151,8 +151,7 @@ class WebhookSink:
             while len(self._letters) > MOST_WAITING or (
                 self._bytes > MOST_WAITING_BYTES and len(self._letters) > 1
             ):
-                self._bytes -= len(self._letters.popleft().body)
-                self._lost += 1
+                self._drop_oldest()
             self._change.notify_all()
 
     def _run(self) -> None:
@@ -165,8 +164,6 @@ class WebhookSink:
                 self._done(letter, lost=outcome.kind == "never")
                 pause_s = _FIRST_PAUSE_S
                 continue
-            if time.monotonic() - letter.made_s > GIVE_UP_S:
-                self._done(letter, lost=True)
             wait_s = max(pause_s * random.uniform(0.8, 1.2), outcome.after_s or 0.0)
             if not self._wait(wait_s):
                 return
@@ -183,16 +180,25 @@ class WebhookSink:
     def _next(self) -> _Letter | None:
         """The oldest that waits; it stays until it was taken. `None` at the end."""
         with self._change:
-            self._change.wait_for(lambda: self._letters or self._closing)
-            return self._letters[0] if self._letters else None
+            while True:
+                self._change.wait_for(lambda: self._letters or self._closing)
+                while self._letters and time.monotonic() - self._letters[0].made_s > GIVE_UP_S:
+                    self._drop_oldest()
+                if self._letters:
+                    return self._letters[0]
+                if self._closing:
+                    return None
+
+    def _drop_oldest(self) -> None:
+        self._bytes -= len(self._letters.popleft().body)
+        self._lost += 1
 
     def _done(self, letter: _Letter, *, lost: bool) -> None:
         with self._change:
             # It may have had to make room meanwhile, and is counted then.
             if self._letters and self._letters[0] is letter:
-                self._letters.popleft()
-                self._bytes -= len(letter.body)
-                self._lost += lost
+                self._drop_oldest()
+                self._lost -= not lost
 
     def _note(self, outcome: Outcome) -> None:
         """Say what is new, once."""

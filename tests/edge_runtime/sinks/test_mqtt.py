@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -179,7 +180,7 @@ def test_what_was_said_while_the_broker_was_away_comes_when_it_is_back(
         time.sleep(0.02)
     broker.start()
     ear.wait(lambda e: e.subscribed == 2)
-    ear.wait(lambda e: _frame_of(e) == 2000 and len(e.events()) >= 51)
+    ear.wait(lambda e: _frame_of(e) == 2000 and e.events()[-1]["frame"] == 2000)
     frames = [e["frame"] for e in ear.events()]
     assert frames[-50:] == [20 * step for step in range(51, 101)]  # the newest fifty, in order
     assert len(set(frames)) >= 51
@@ -233,21 +234,46 @@ def test_the_will_speaks_for_a_process_that_was_killed(
     ear.wait(lambda e: e.last("home/porch/availability") == b"offline")
 
 
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ca.pem, and server.pem with server.key for localhost."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    folder = tmp_path_factory.mktemp("authority")
-    (folder / "san.cnf").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-    for line in (
-        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=test",
-        "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost",
-        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.pem "
-        "-days 2 -extfile san.cnf",
-    ):
-        subprocess.run(["openssl", *line.split()], cwd=folder, check=True, capture_output=True)
-    return folder
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"HTTP/1.1 400 Bad Request\r\n\r\n", id="a-web-server"),
+        pytest.param(b"\x20\x02\x00", id="half-an-answer"),
+        pytest.param(b"\x20\x02\x00\x00" + b"\x40\x02\xff\xff" * 50, id="strange-acknowledgements"),
+        pytest.param(b"\x20\x02\x00\x00" + b"\x30\x03\x00\x09x", id="cut-off-topic"),
+        pytest.param(b"\x20\xff\xff\xff\xff\xff", id="endless-length"),
+        pytest.param(b"\x20\x02\x00\x05", id="refusal"),
+    ],
+)
+def test_what_is_no_broker_is_survived(
+    answer: bytes, result: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("edge_runtime.sinks.mqtt.courier._FIRST_PAUSE_S", 0.05)
+    server = socket.create_server(("127.0.0.1", 0))
+    visits: list[int] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                visitor, _ = server.accept()
+            except OSError:
+                return
+            visits.append(1)
+            with visitor:
+                visitor.sendall(answer)
+                time.sleep(0.05)
+
+    threading.Thread(target=serve, daemon=True).start()
+    notes: list[str] = []
+    out = sink(server.getsockname()[1], notes, farewell_s=0.2)
+    out.write(result(0))
+    deadline = time.monotonic() + 10
+    while len(visits) < 3:
+        assert time.monotonic() < deadline, notes
+        time.sleep(0.01)
+    out.close()
+    server.close()
+    assert notes and "are kept until it is back" in notes[0]
 
 
 def test_tls_and_a_password(

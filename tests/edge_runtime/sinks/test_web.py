@@ -20,6 +20,7 @@ pytest.importorskip("uvicorn")
 from edge_runtime import Bundle, Classifier, open_source
 from edge_runtime.classifier import Prediction
 from edge_runtime.errors import OptionError, SinkError
+from edge_runtime.faces import FaceBlur
 from edge_runtime.loop.region import Region
 from edge_runtime.loop.results import UNKNOWN, Answer, Result
 from edge_runtime.pipeline import LoopOptions
@@ -111,7 +112,7 @@ def next_picture(answer: http.client.HTTPResponse) -> np.ndarray:
 def start(colour_bundle: Path, colour_video: Path) -> Iterator[Callable[..., Web]]:
     started: list[Web] = []
 
-    def make(region: Region | None = None, **options: object) -> Web:
+    def make(region: Region | None = None, blur: FaceBlur | None = None, **options: object) -> Web:
         classifier = Classifier(Bundle.open(colour_bundle))
         notes: list[str] = []
         opening = SinkOpening(
@@ -121,6 +122,7 @@ def start(colour_bundle: Path, colour_video: Path) -> Iterator[Callable[..., Web
             LoopOptions(region=region),
             notes.append,
             threading.Event(),
+            blur=blur,
         )
         asked = {"web": True, "port": 0, **options}
         started.append(Web(opening, notes, WebOptions(**asked)))
@@ -428,3 +430,22 @@ def test_of_many_labels_the_likeliest_are_drawn(start: Callable[..., Web]):
     assert drawn == [f"label {i}" for i in range(999, 999 - SHOWN_LABELS, -1)]
     assert state.present()["cameras"][0]["score"] is None
     assert json.loads(json.dumps(state.present(), allow_nan=False))
+
+
+def test_faces_are_blurred_in_the_view_and_in_the_snapshot(
+    start: Callable[..., Web], tmp_path: Path
+):
+    pytest.importorskip("onnx")
+    from red_faces import write_red_face_detector
+
+    web = start(blur=FaceBlur(write_red_face_detector(tmp_path / "red.onnx")))
+    picture = np.full((240, 320, 3), 90, np.uint8)
+    picture[80:144, 96:160] = (10, 10, 250)
+    picture[80:144:2, 96:160] = (10, 10, 150)  # stripes, 100 levels apart
+    web.give(bgr=picture)
+    _, _, data = web.ask("/snapshot/0")
+    kept = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    with web.stream("/view/0") as answer:
+        seen = next_picture(answer)
+    for shown in (kept, seen):
+        assert np.abs(np.diff(shown[84:140, 100:156, 2].astype(int), axis=0)).mean() < 25

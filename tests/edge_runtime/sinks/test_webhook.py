@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -46,6 +47,7 @@ class Receiver:
     calls: list[tuple[str, dict[str, str], bytes, float]] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
     port: int = 0
+    server: ThreadingHTTPServer | None = None
 
     def wait(self, calls: int, within_s: float = 10.0) -> None:
         deadline = time.monotonic() + within_s
@@ -88,7 +90,7 @@ def receiver() -> Iterator[Receiver]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    state.port = server.server_port
+    state.port, state.server = server.server_port, server
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield state
@@ -286,6 +288,25 @@ def test_nobody_there(result: Callable[..., Result]):
     out.close()
     assert notes == ["webhook http://127.0.0.1:1: Connection refused; tried again"]
     assert out.undelivered == 1
+
+
+def test_over_tls_only_who_is_trusted_is_told(
+    receiver: Receiver, authority: Path, result: Callable[..., Result]
+):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "server.pem", authority / "server.key")
+    assert receiver.server is not None
+    receiver.server.socket = context.wrap_socket(receiver.server.socket, server_side=True)
+    url = f"https://localhost:{receiver.port}/x"
+    trusted = Hook.parse(url, ca=authority / "ca.pem", environment={})
+    out = sink_of(trusted)
+    out.write(result())
+    receiver.wait(1)
+    out.close()
+    assert out.undelivered == 0
+    outcome = Call(Hook.parse(url, environment={}), b"{}", "x").make()
+    assert outcome.kind == "later" and "certificate verify failed" in outcome.why
+    assert len(receiver.calls) == 1
 
 
 def test_a_date_to_come_back_at():
