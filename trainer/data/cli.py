@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,56 @@ def mount(app: typer.Typer) -> None:
 @data_app.callback()
 def _data() -> None:
     """Look over a data set before training; see and clear what is kept of earlier ones."""
+
+
+@data_app.command("check", short_help="What is wrong with a data set.")
+def check_command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="What `edgeproof train` takes: a folder, a .csv or .jsonl list, an archive, "
+            "digits, or tfds:NAME.",
+        ),
+    ],
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Write a page with the pictures that it is about."),
+    ] = None,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write everything that was found, as JSON."),
+    ] = None,
+    quarantine: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Move there what cannot be decoded, shows nothing, or is there twice, with a list "
+            "to put it back by.",
+        ),
+    ] = None,
+    undo: Annotated[
+        bool,
+        typer.Option("--undo", help="Put back all that --quarantine DIR took, and check nothing."),
+    ] = False,
+    images: Annotated[str | None, IMAGES] = None,
+    tfds_dir: Annotated[str | None, TFDS_DIR] = None,
+    cache: Annotated[str | None, CACHE] = None,
+) -> None:
+    """Look at every picture of a data set before it is learnt from.
+
+    Finds what cannot be decoded, is there twice (nearly the same, too), is in two parts of the
+    split or under two labels, has a wrong name or an extreme size, and classes that are alike in
+    name or of unequal number. The exit code is 1 when there are problems; notes leave it at 0.
+    """
+    from trainer.data.check import commands
+    from trainer.data.places import DataOptions
+
+    options = DataOptions(images=images, tfds_dir=tfds_dir, cache=cache)
+    if undo:
+        commands.undo(source, options, quarantine)
+    elif commands.check_and_print(source, options, report, json_file, quarantine):
+        raise typer.Exit(1)
 
 
 @data_app.command("cache", short_help="What is kept on the disk, and where.")
