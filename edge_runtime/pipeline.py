@@ -125,7 +125,7 @@ def run(
             loop.write_the_rest()
         except KeyboardInterrupt:
             loop.summary.interrupted = True
-            stop.set()
+            fanout.hurry()
             loop.write_the_rest()
         finally:
             fanout.end()
