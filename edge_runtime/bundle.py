@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
 import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.archive import extract_bundle
 from edge_runtime.errors import BundleError, VariantError
 from edge_runtime.files import sha256_file
 from edge_runtime.head import Head
@@ -23,6 +22,8 @@ from edge_runtime.manifest import (
     parse_manifest,
 )
 from edge_runtime.preprocess import Preprocess
+from edge_runtime.trust.keys import trusted_keys
+from edge_runtime.unpacking import unpack, unpacking_folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,24 +40,31 @@ class Bundle:
     manifest: Manifest
 
     @classmethod
-    def open(cls, path: str | Path) -> Bundle:
-        """Open a bundle folder or `.zip` and check its manifest.
+    def open(cls, path: str | Path, *, signed_by: Sequence[Path] | None = None) -> Bundle:
+        """Open a bundle folder, `.zip` or encrypted `.age` and check its manifest.
 
         Model files are checked when they are asked for (`checked_file`), all at once by
-        `check_files`.
+        `check_files`. Where a signature is demanded, every file is held against it first.
+
+        Args:
+            signed_by: public keys or certificates, one of which must have signed it; `None`: those
+                that this device trusts, if it names any; empty: nobody need have.
 
         Raises:
-            BundleError: when there is no bundle, it is damaged, unsafe, or of a newer schema.
+            BundleError: when there is no bundle, it is damaged, unsafe, of a newer schema, or not
+                signed as demanded.
+            TrustError: when a key that is needed cannot be read.
         """
         path = Path(path)
+        keys = trusted_keys() if signed_by is None else signed_by
         if path.is_dir():
-            return cls(path, path, _read_manifest(path, str(path)))
+            return cls(path, path, _read_manifest(path, str(path), keys))
         if not path.is_file():
             raise BundleError(f"{path}: no such bundle; `edgeproof convert` makes one.")
-        folder = Path(tempfile.mkdtemp(prefix="edgeproof-"))
+        folder = unpacking_folder(path)
         try:
-            extract_bundle(path, folder)
-            bundle = cls(path, folder, _read_manifest(folder, str(path)))
+            unpack(path, folder)
+            bundle = cls(path, folder, _read_manifest(folder, str(path), keys))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -137,7 +145,12 @@ def manifest_hash_line(manifest_json: bytes) -> str:
     return f"{hashlib.sha256(manifest_json).hexdigest()}  {MANIFEST_NAME}\n"
 
 
-def _read_manifest(folder: Path, name: str) -> Manifest:
+def _read_manifest(folder: Path, name: str, keys: Sequence[Path]) -> Manifest:
+    signed: Mapping[str, str] | None = None
+    if keys:
+        from edge_runtime.trust.signature import check_signature
+
+        signed = check_signature(folder, keys, name)
     data = _read_small(folder / MANIFEST_NAME, name)
     line = _read_small(folder / MANIFEST_HASH_NAME, name)
     if line != manifest_hash_line(data).encode():
@@ -145,7 +158,16 @@ def _read_manifest(folder: Path, name: str) -> Manifest:
             f"{name}: {MANIFEST_NAME} is damaged or was changed (it does not match "
             f"{MANIFEST_HASH_NAME}); copy the bundle again."
         )
-    return parse_manifest(data, name=name)
+    if signed is None:
+        return parse_manifest(data, name=name)
+    # What is parsed is what was signed, also if the file was changed in between.
+    if hashlib.sha256(data).hexdigest() != signed.get(MANIFEST_NAME):
+        raise BundleError(f"{name}: {MANIFEST_NAME} is not the one that was signed.")
+    manifest = parse_manifest(data, name=name)
+    for entry in manifest.files:
+        if signed.get(entry.path) != entry.sha256:
+            raise BundleError(f"{name}: {entry.path} is not among what was signed.")
+    return manifest
 
 
 def _read_small(file: Path, name: str) -> bytes:

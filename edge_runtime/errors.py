@@ -10,10 +10,12 @@ __all__ = [
     "EngineMissingError",
     "ImageError",
     "OptionError",
+    "RegistryError",
     "SinkError",
     "SourceError",
     "StorageError",
     "TensorError",
+    "TrustError",
     "VariantError",
     "VerificationError",
     "did_you_mean",
@@ -60,8 +62,16 @@ class SourceError(EdgeproofError, OSError):
     """A camera, video or folder of images does not open or ends before its time."""
 
 
+class RegistryError(EdgeproofError):
+    """A container registry does not give or take a bundle."""
+
+
 class SinkError(EdgeproofError, OSError):
     """Predictions cannot be shown or written as asked."""
+
+
+class TrustError(EdgeproofError):
+    """Whom to trust cannot be told, or a key cannot do what is asked."""
 
 
 class VerificationError(EdgeproofError):

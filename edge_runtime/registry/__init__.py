@@ -1,0 +1,1 @@
+"""Bundles in container registries, as OCI artifacts: `edgeproof push` and `edgeproof pull`."""

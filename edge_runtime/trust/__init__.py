@@ -1,0 +1,1 @@
+"""Who made a bundle: signatures (OpenSSF model signing) and encryption (age)."""
