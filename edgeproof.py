@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ import typer
 
 import converters.cli
 import devices.cli
+import devices.deploy.cli
 import devices.doctor.cli
 import edge_runtime.cli
 import edge_runtime.commands.evaluate
@@ -20,6 +22,7 @@ from devices.doctor.finding import Needs
 from devices.errors import EdgeproofError
 
 if TYPE_CHECKING:
+    from devices.deploy.payload import Payload
     from edge_runtime.evaluation.examine import Examinee
     from edge_runtime.evaluation.pictures import Labelled
 
@@ -97,6 +100,16 @@ class _Workstation:
 
 
 edge_runtime.commands.evaluate.mount(app, _Workstation())
+
+
+def _bundle_payload(bundle: Path) -> AbstractContextManager[Payload]:
+    """A bundle as something to deploy."""
+    from edge_runtime.payload import bundle_payload
+
+    return bundle_payload(bundle)
+
+
+devices.deploy.cli.mount(app, _bundle_payload)
 
 
 @app.command("demo", short_help="All of it on digits: no download, no camera.")

@@ -108,6 +108,11 @@ def engine_wheels() -> Mapping[str, Wheels]:
     return MappingProxyType({name: _wheels(**entry) for name, entry in entries.items()})
 
 
+def engine_architectures() -> frozenset[str]:
+    """Every architecture for which some engine has wheels."""
+    return frozenset(name for each in engine_wheels().values() for name in each.architectures)
+
+
 def _wheels(**entry: Any) -> Wheels:
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
     return Wheels(**plain)

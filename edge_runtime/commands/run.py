@@ -94,6 +94,7 @@ def run_command(
     webhook_snapshot: sink_options.WebhookSnapshot = False,
     webhook_gap: sink_options.WebhookGap = None,
     webhook_ca: sink_options.WebhookCa = None,
+    status: sink_options.Status = None,
     max_frames: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many frames.  [default: never]")
     ] = None,

@@ -193,3 +193,9 @@ WebhookGap = Annotated[
 WebhookCa = Annotated[
     Path | None, typer.Option(help="Trust these certificates (PEM) instead of the system's.")
 ]
+
+# --status
+Status = Annotated[
+    Path | None,
+    typer.Option(help="Keep a small JSON file of how the run is doing, written each second."),
+]

@@ -83,6 +83,7 @@ SINKS = (
         also=("host", "port", "web_token_file"),
         extra="web",
     ),
+    SinkKind("status", "edge_runtime.sinks.status:StatusOptions"),
     # Last, so that its output stage holds the others.
     SinkKind(
         "metrics",

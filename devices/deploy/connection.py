@@ -1,0 +1,251 @@
+"""One connection to a device, through the system's OpenSSH with the user's keys and config."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING
+
+from devices.deploy.errors import ConnectionFailed, DeployError
+from devices.deploy.text import printable
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+CONNECT_S = 15
+_ALIVE_S = 5
+# What a device says to one step; more is no answer of ours.
+_MAX_LINE_BYTES = 4 << 20
+
+# ssh's words -> ours. The first that is found counts.
+_WHY = (
+    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "its host key has changed: either it was set up "
+     "anew, or this is another machine. Ask whoever looks after it; then ssh-keygen -R {host}"),
+    ("Host key verification failed", "its host key is not known here; connect once with ssh "
+     "{address} and compare the key that it shows"),
+    ("Permission denied", "it lets nobody in with your keys; try ssh {address}"),
+    ("Too many authentication failures", "it lets nobody in with your keys; try ssh {address}"),
+    ("Could not resolve hostname", "there is no host of that name"),
+    ("Connection refused", "it answers, but no SSH server does; is SSH switched on there?"),
+    ("timed out", "does not answer; is it switched on, and in this network?"),
+    ("No route to host", "cannot be reached from here; is it switched on, and in this network?"),
+    ("Network is unreachable", "cannot be reached: this machine has no network"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Address:
+    """A device's address, as `ssh` takes it: `host`, `user@host`, `ssh://user@host:port`.
+
+    Raises:
+        DeployError: for what ssh would take for an option, or cannot be an address.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_.@:%/\[\]-]+", self.text) or self.text[0] in "-@":
+            raise DeployError(
+                f"{self.text!r}: is no address; USER@HOST, or a name of your SSH config"
+            )
+
+    @property
+    def host(self) -> str:
+        """Without user and port: what known_hosts calls it."""
+        host = self.text.removeprefix("ssh://").rpartition("@")[2]
+        return host if host.count(":") != 1 else f"[{host.partition(':')[0]}]:{host[-5:]}"
+
+
+@dataclass(frozen=True)
+class SshOptions:
+    """How ssh is called.
+
+    Attributes:
+        config: another configuration file than ~/.ssh/config.
+        ask: whether ssh may ask for a password or an unknown host key on the terminal.
+    """
+
+    config: Path | None = None
+    ask: bool = False
+
+
+class Connection:
+    """Shared by all steps: the user's authentication happens once.
+
+    Host keys are always checked, whatever the configuration says. The connection ends with this
+    process, also when it is killed: its remote side waits for the end of our pipe.
+    """
+
+    def __init__(self, address: Address, options: SshOptions | None = None) -> None:
+        self.address = address
+        self._options = options or SshOptions()
+        self._folder = Path()
+        self._master: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Connect.
+
+        Raises:
+            ConnectionFailed: when that does not work, in one line.
+            DeployError: when there is no ssh on this machine.
+        """
+        if not shutil.which("ssh"):
+            raise DeployError("deploying needs OpenSSH: install openssh-client on this machine.")
+        # Short: a socket's path has about a hundred characters.
+        self._folder = Path(tempfile.mkdtemp(prefix="ep-"))
+        try:
+            with (self._folder / "err").open("wb") as err:
+                self._master = subprocess.Popen(
+                    [*self._ssh(), "-o", "ControlMaster=yes", self.address.text, "exec cat"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=err,
+                    start_new_session=not self._options.ask,  # Ctrl-C must not cut it
+                )
+            self._await_greeting(self._master)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Safe to call twice."""
+        master, self._master = self._master, None
+        if master is not None:
+            with contextlib.suppress(OSError):
+                assert master.stdin
+                master.stdin.close()
+            try:
+                master.wait(2)
+            except subprocess.TimeoutExpired:
+                master.kill()
+                master.wait()
+            assert master.stdout
+            master.stdout.close()
+        if self._folder != Path():
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def start(self, command: str) -> subprocess.Popen[bytes]:
+        """Start a command of the remote shell, with pipes to it."""
+        return subprocess.Popen(
+            [*self._ssh(), "-o", "ControlMaster=no", self.address.text, command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def converse(
+        self,
+        command: str,
+        blocks: Iterable[bytes],
+        on_line: Callable[[str], None],
+    ) -> None:
+        """Run a command, send it `blocks`, hand each line of its answer over.
+
+        Raises:
+            ConnectionFailed: when the connection ends in between.
+        """
+        process = self.start(command)
+        assert process.stdin and process.stdout and process.stderr
+        try:
+            # One that ends early has said why: its answer is read all the same.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                for block in blocks:
+                    process.stdin.write(block)
+                process.stdin.flush()
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            while line := process.stdout.readline(_MAX_LINE_BYTES):
+                on_line(line.decode("utf-8", errors="replace").rstrip("\r\n"))
+            err = process.stderr.read(1 << 16).decode("utf-8", errors="replace")
+            if process.wait() == 255:
+                raise self.failure(err)
+        finally:
+            end(process)
+
+    def failure(self, err: str) -> ConnectionFailed:
+        """ssh's complaint, in one line."""
+        for words, why in _WHY:
+            if words in err:
+                said = why.format(host=self.address.host, address=self.address.text)
+                return ConnectionFailed(f"{self.address.text}: {said}.")
+        lines = [line.strip() for line in err.splitlines() if line.strip()]
+        said = lines[-1] if lines else "the connection was cut"
+        return ConnectionFailed(f"{self.address.text}: {printable(said)}")
+
+    def _await_greeting(self, master: subprocess.Popen[bytes]) -> None:
+        """Once `cat` gives our line back, the way there and back is open."""
+        assert master.stdin and master.stdout
+        with contextlib.suppress(OSError):
+            master.stdin.write(b"EDGEPROOF\n")
+            master.stdin.flush()
+            # What a login shell greets with comes first.
+            while line := master.stdout.readline(_MAX_LINE_BYTES):
+                if line.endswith(b"EDGEPROOF\n"):
+                    return
+        master.wait()
+        raise self.failure((self._folder / "err").read_text(errors="replace"))
+
+    def _ssh(self) -> Sequence[str]:
+        options = {
+            "StrictHostKeyChecking": "ask" if self._options.ask else "yes",
+            "BatchMode": "no" if self._options.ask else "yes",
+            "ConnectTimeout": str(CONNECT_S),
+            "ServerAliveInterval": str(_ALIVE_S),
+            "ServerAliveCountMax": "3",
+            "ControlPath": str(self._folder / "s"),
+            "ControlPersist": "no",
+            "ClearAllForwardings": "yes",
+            "ForwardAgent": "no",
+            "ForwardX11": "no",
+            "PermitLocalCommand": "no",
+            "RemoteCommand": "none",
+            "RequestTTY": "no",
+            "EscapeChar": "none",
+        }
+        given = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+        return ["ssh", *(["-F", str(self._options.config)] if self._options.config else []), *given]
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Make sure that a local ssh is gone; the remote side finds its pipe closed."""
+    if process.poll() is None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(2)
+        if process.poll() is None:
+            process.kill()
+    streams: tuple[IO[bytes] | None, ...] = (process.stdin, process.stdout, process.stderr)
+    for stream in streams:
+        with contextlib.suppress(OSError):
+            if stream:
+                stream.close()
+    process.wait()
+
+
+def await_exit(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether it ended by itself in that time."""
+    until_s = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < until_s:
+        time.sleep(0.02)
+    return process.poll() is not None

@@ -1,0 +1,291 @@
+"""A deploy, step by step; and the way back to an earlier release."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from devices._engines import engine_architectures
+from devices.deploy.connection import Connection
+from devices.deploy.errors import DeployError
+from devices.deploy.machine import Machine, probe
+from devices.deploy.packages import Environment, Packages
+from devices.deploy.payload import Payload
+from devices.deploy.session import Session
+from devices.deploy.unit import UnitOptions, unit_text
+
+ServiceKind = Literal["user", "system", "none"]
+_CHUNK_BYTES = 1 << 18
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where on a device: one service, with its folder and its unit.
+
+    Attributes:
+        name: of the service; several can be on one device.
+        service: whose systemd runs it: the user's, the system's, or none at all.
+    """
+
+    name: str = "edgeproof"
+    service: ServiceKind = "user"
+
+    @property
+    def root(self) -> str:
+        """Its folder there."""
+        return f"~/.local/share/edgeproof/{self.name}"
+
+    def params(self) -> dict[str, Any]:
+        """What every step is told."""
+        unit = "edgeproof" if self.name == "edgeproof" else f"edgeproof-{self.name}"
+        return {"service": self.service, "unit": f"{unit}.service"}
+
+
+@dataclass(frozen=True)
+class DeployOptions:
+    """How a release is put to work.
+
+    Attributes:
+        python: a Python there that has edgeproof; empty: an environment of our own is made.
+        offline: carry every package along.
+        system_packages: the environment sees the system's packages.
+        watch_s: for how long a release must stay healthy.
+        start_s: how soon its first frame must come.
+        still_s: for how long frames may stop.
+        age_ms: how old a live frame may be at its answer.
+        keep: how many releases stay on the device.
+        wait_s: how long to wait for another deploy there.
+        max_clock_off_s: how far the device's clock may be from this machine's.
+    """
+
+    site: Site = field(default_factory=Site)
+    unit: UnitOptions = field(default_factory=UnitOptions)
+    python: str = ""
+    offline: bool = False
+    system_packages: bool = False
+    watch_s: float = 30.0
+    start_s: float = 60.0
+    still_s: float = 10.0
+    age_ms: float = 5000.0
+    keep: int = 3
+    wait_s: float = 0.0
+    max_clock_off_s: float = 300.0
+
+    def limits(self) -> dict[str, float]:
+        """What the watch is told."""
+        names = ("watch_s", "start_s", "still_s", "age_ms")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it went on one device.
+
+    Attributes:
+        release: the one that was to run.
+        healthy: whether it was watched and stayed healthy; None where no systemd runs it.
+        reason: why it is not healthy.
+        runs: which release `current` leads to now.
+        sent_bytes: how much was copied.
+        notes: what the user should know, in words.
+        command: what starts it where there is no systemd.
+    """
+
+    release: str
+    healthy: bool | None
+    reason: str = ""
+    runs: str | None = None
+    sent_bytes: int = 0
+    notes: tuple[str, ...] = ()
+    command: str = ""
+
+
+@dataclass
+class Reporter:
+    """Told how a deploy goes."""
+
+    on_step: Callable[[str], None] = lambda name: None
+    on_progress: Callable[[str], None] = lambda text: None
+
+
+def deploy(
+    connection: Connection,
+    payload: Payload,
+    packages: Packages,
+    options: DeployOptions | None = None,
+    reporter: Reporter | None = None,
+) -> Outcome:
+    """Put a payload to work; the device runs a whole release at every moment.
+
+    Args:
+        packages: finds what the device's environment is made of.
+
+    Raises:
+        DeployError: when the device cannot take it, or does not answer as it must before the
+            switch: it runs what it ran before.
+        ConnectionFailed: when the connection is cut. Up to the switch nothing has changed; after it
+            the device watches the new release by itself.
+    """
+    options, reporter = options or DeployOptions(), reporter or Reporter()
+    session, machine = open_session(connection, payload, options, reporter)
+    environment = _environment(machine, payload, packages, options)
+    params: dict[str, Any] = {
+        "release": payload.release(options.python, environment.key),
+        "folder": payload.name,
+        "files": [file.entry() for file in payload.files],
+        "check": list(payload.check),
+        "start": list(payload.start),
+        "version": _own_version(),
+        **environment.params(),
+    }
+    notes: list[str] = []
+    with session.locked(wait_s=options.wait_s):
+        _recover(session, options, notes)
+        wanted = session.call("prepare", params)
+        params["release"] = wanted["release"]
+        sent = _send(session, payload, environment, params, wanted)
+        session.call("environment", params)
+        reporter.on_progress(str(session.call("check", params)["said"]))
+        session.call("seal", params)
+        outcome = _activate(session, params["release"], options, notes)
+        if outcome.healthy is not False:
+            session.call("prune", {"keep": options.keep})
+    return Outcome(**{**vars(outcome), "sent_bytes": sent})
+
+
+def rollback(
+    connection: Connection,
+    release: str | None,
+    options: DeployOptions | None = None,
+    reporter: Reporter | None = None,
+) -> Outcome:
+    """Go to an earlier release that is still on the device, checked and watched as a new one.
+
+    Args:
+        release: its name; None for the last good one before the current.
+
+    Raises:
+        DeployError: when there is none, or it does not pass its check any more.
+    """
+    options, reporter = options or DeployOptions(), reporter or Reporter()
+    session, _ = open_session(connection, None, options, reporter)
+    notes: list[str] = []
+    with session.locked(wait_s=options.wait_s):
+        _recover(session, options, notes)
+        name = release or _previous(session)
+        record = session.call("record", {"release": name})
+        session.call("check", {**record, "release": name})
+        return _activate(session, name, options, notes)
+
+
+def open_session(
+    connection: Connection,
+    payload: Payload | None,
+    options: DeployOptions,
+    reporter: Reporter,
+) -> tuple[Session, Machine]:
+    """Look at the device, and refuse it if it cannot take the payload.
+
+    Raises:
+        DeployError: likewise.
+    """
+    machine = probe(connection)
+    reporter.on_step("probe")
+    known = engine_architectures() if payload else frozenset({machine.architecture})
+    clock_off_s = options.max_clock_off_s if payload else float("inf")
+    machine.require(connection.address.text, architectures=known, max_clock_off_s=clock_off_s)
+    session = Session(
+        connection,
+        machine.python,
+        options.site.root,
+        on_step=reporter.on_step,
+        on_progress=reporter.on_progress,
+        defaults=options.site.params(),
+    )
+    return session, machine
+
+
+def _environment(
+    machine: Machine, payload: Payload, packages: Packages, options: DeployOptions
+) -> Environment:
+    if options.python:
+        return Environment(python=options.python)
+    return packages.environment(
+        machine,
+        payload.extras,
+        offline=options.offline,
+        system_packages=options.system_packages,
+    )
+
+
+def _recover(session: Session, options: DeployOptions, notes: list[str]) -> None:
+    found = session.call("recover", options.limits())["recovered"]
+    if found:
+        notes.append(str(found))
+
+
+def _send(
+    session: Session,
+    payload: Payload,
+    environment: Environment,
+    params: dict[str, Any],
+    wanted: dict[str, Any],
+) -> int:
+    """Copy what is missing there; the number of bytes."""
+    wheels = {file.sha256: path for file, path in environment.wheels}
+    sources = [payload.folder / path for path, _, _ in wanted["files"]]
+    sources += [wheels[sha256] for _, sha256, _ in wanted["wheels"]]
+    size = sum(int(entry[2]) for entry in (*wanted["files"], *wanted["wheels"]))
+    if sources:
+        session.on_progress(f"copying {size / 1e6:.1f} MB in {len(sources)} files")
+        missing = {"files": wanted["files"], "wheels": wanted["wheels"]}
+        session.call("receive", {**params, **missing}, _blocks(sources))
+    return size
+
+
+def _blocks(files: list[Path]) -> Iterator[bytes]:
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
+
+
+def _activate(session: Session, release: str, options: DeployOptions, notes: list[str]) -> Outcome:
+    text = unit_text(options.unit, system=options.site.service == "system")
+    no_service = session.call("unit", {"text": text})["no_service"]
+    done = session.call("activate", {"release": release, **options.limits()})
+    if no_service:
+        notes.append(f"{no_service}: start it yourself, and again after each deploy")
+    if done.get("lingers") is False:
+        notes.append(
+            "it starts when its user logs in; to start with the device: sudo loginctl "
+            "enable-linger $USER there"
+        )
+    healthy = done["healthy"]
+    return Outcome(
+        release=release,
+        healthy=healthy,
+        reason=str(done.get("reason", "")),
+        runs=done["back_to"] if healthy is False else release,
+        notes=tuple(notes),
+        command=str(done.get("command", "")),
+    )
+
+
+def _previous(session: Session) -> str:
+    for entry in session.call("releases")["releases"]:
+        if entry["previous"]:
+            return str(entry["release"])
+    where = session.connection.address.text
+    raise DeployError(f"{where}: has no earlier release that was healthy")
+
+
+def _own_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    with contextlib.suppress(PackageNotFoundError):
+        return version("edgeproof")
+    return ""

@@ -1,0 +1,179 @@
+"""The service on the device: systemd's, of the user or of the system; or none."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from devices.deploy.remote.place import Place, StepError, disk_errors, write_text
+from devices.deploy.remote.running import last_line, run
+
+# `systemctl restart` waits until the model is loaded and the camera is open.
+_RESTART_S = 180.0
+_PROPERTIES = ("ActiveState", "SubState", "MainPID", "NRestarts", "ActiveEnterTimestamp")
+
+
+class Service:
+    """One unit under systemd.
+
+    Args:
+        system: whether it is the system's, which takes root or a `sudo` that asks nothing.
+    """
+
+    def __init__(self, unit: str, *, system: bool) -> None:
+        self.unit, self.system = unit, system
+        self._runtime = f"/run/user/{os.getuid()}"
+        if not system and "XDG_RUNTIME_DIR" not in os.environ and Path(self._runtime).is_dir():
+            os.environ["XDG_RUNTIME_DIR"] = self._runtime
+
+    @property
+    def file(self) -> Path:
+        """Where its unit file lies."""
+        if self.system:
+            return Path("/etc/systemd/system") / self.unit
+        config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+        return config / "systemd" / "user" / self.unit
+
+    def why_not(self) -> str:
+        """Why systemd cannot run it; empty when it can."""
+        if not shutil.which("systemctl"):
+            return "there is no systemd"
+        done = self._systemctl("show", "--property=Version")
+        if not done[0]:
+            return ""
+        whose = "the system's" if self.system else "this user's"
+        return f"systemd does not answer for {whose} services ({done[1]})"
+
+    def write(self, text: str) -> None:
+        """Write the unit file, and let systemd read it.
+
+        Raises:
+            StepError: when it may not.
+        """
+        if _read(self.file) != text:
+            self._put(text)
+        self._must("daemon-reload")
+        self._must("enable", self.unit)
+
+    def restart(self) -> None:
+        """Raises StepError when it does not come up."""
+        self._must("restart", self.unit)
+
+    def stop(self) -> None:
+        self._systemctl("stop", self.unit)
+
+    def state(self) -> dict[str, Any]:
+        """Whether it is active, its process, how often it was restarted since."""
+        done = run([*self._command(), "show", self.unit, f"--property={','.join(_PROPERTIES)}"])
+        found = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
+        return {
+            "active": found.get("ActiveState", "unknown"),
+            "sub": found.get("SubState", ""),
+            "pid": _number(found.get("MainPID")),
+            "restarts": _number(found.get("NRestarts")),
+            "since": found.get("ActiveEnterTimestamp", ""),
+        }
+
+    def lingers(self) -> bool:
+        """Whether a user's service runs without the user being logged in; asks for it if not."""
+        if self.system or not shutil.which("loginctl"):
+            return True
+        user = user_name()
+        shown = run(["loginctl", "show-user", user, "--property=Linger"])
+        if "Linger=yes" in shown.stdout:
+            return True
+        return run(["loginctl", "--no-ask-password", "enable-linger", user]).returncode == 0
+
+    def _put(self, text: str) -> None:
+        if not self.system:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(self.file, text)
+            return
+        import tempfile  # only here: it is slow to import on a small board
+
+        with tempfile.NamedTemporaryFile("w", suffix=".service") as part:
+            part.write(text)
+            part.flush()
+            # Beside, then renamed, as everywhere: systemd must not read half of it.
+            beside = f"{self.file}.new"
+            for command in (
+                ["install", "-m", "644", part.name, beside],
+                ["mv", "-T", beside, str(self.file)],
+            ):
+                done = run([*_sudo(), *command])
+                if done.returncode:
+                    raise StepError(_not_granted(last_line(done)))
+
+    def _must(self, *arguments: str) -> None:
+        failed, why = self._systemctl(*arguments)
+        if failed:
+            raise StepError(f"systemctl {' '.join(arguments)}: {why}")
+
+    def _systemctl(self, *arguments: str) -> tuple[bool, str]:
+        done = run([*self._command(), *arguments], timeout_s=_RESTART_S)
+        return done.returncode != 0, last_line(done)
+
+    def _command(self) -> list[str]:
+        return [*_sudo(), "systemctl"] if self.system else ["systemctl", "--user"]
+
+
+def service_of(params: dict[str, Any]) -> Service | None:
+    """The service that was asked for; None for none."""
+    if params["service"] == "none":
+        return None
+    return Service(params["unit"], system=params["service"] == "system")
+
+
+def write_unit(place: Place, params: dict[str, Any]) -> dict[str, Any]:
+    """Write the unit where systemd runs services here."""
+    service = service_of(params)
+    why_not = service.why_not() if service else "no service was asked for"
+    if service and not why_not:
+        text = params["text"]
+        for key, value in {
+            "{user}": user_name(),
+            "{start}": str(place.current / "start"),
+            "{state}": str(place.state),
+        }.items():
+            text = text.replace(key, value)
+        with disk_errors(service.file.parent):
+            service.write(text)
+    return {"no_service": why_not}
+
+
+def user_name() -> str:
+    """Whose process this is, whatever the environment says."""
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+def running_release(place: Place, pid: int | None) -> str | None:
+    """Of which release a process is, by its command line; None when it is none's."""
+    try:
+        line = Path(f"/proc/{pid or 0}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return None
+    found = re.search(re.escape(f"{place.releases}/") + r"([^/\0]+)", line)
+    return found.group(1) if found else None
+
+
+def _sudo() -> list[str]:
+    return [] if os.getuid() == 0 else ["sudo", "-n"]
+
+
+def _not_granted(why: str) -> str:
+    return f"may not write the system's unit: {why}; grant it, or leave --service at user"
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdigit() else None

@@ -1,0 +1,336 @@
+"""Releases on the device: copied beside, checked, given their final name in one rename."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from devices.deploy.remote.place import (
+    Place,
+    StepError,
+    disk_errors,
+    inside,
+    is_same,
+    read_history,
+    read_json,
+    remove,
+    safe_name,
+    sync_folder,
+    write_text,
+)
+
+# Left free on the disk: a board whose disk is full cannot even log why.
+SPARE_BYTES = 32 << 20
+_CHUNK_BYTES = 1 << 20
+
+
+def prepare(place: Place, params: dict[str, Any]) -> dict[str, Any]:
+    """Find out what is missing here, and whether it has room.
+
+    Files that an earlier release holds are linked into the new one (copied where the disk knows
+    no links), after their hash has been checked.
+
+    Raises:
+        StepError: when there is no room.
+    """
+    with disk_errors(place.root):
+        place.make()
+        name = _free_name(place, params)
+        for part in place.parts.iterdir():
+            if part.name != name:
+                shutil.rmtree(part, ignore_errors=True)
+        sealed = (place.releases / name).is_dir()
+        missing = [] if sealed else _missing_files(place, name, params)
+        wheels = [] if _is_built(place, params["key"]) else _missing_wheels(place, params["wheels"])
+        needed = sum(entry[2] for entry in (*missing, *wheels))
+        if params["key"] and not _is_built(place, params["key"]):
+            needed += params["environment_bytes"]
+        _require_room(place, needed)
+    return {"release": name, "sealed": sealed, "files": missing, "wheels": wheels}
+
+
+def receive(place: Place, params: dict[str, Any], source: BinaryIO) -> dict[str, Any]:
+    """Take files from the connection: each gets its name once all its bytes are here and right.
+
+    Raises:
+        StepError: when the connection ends before its time, or other bytes came.
+    """
+    name = safe_name(params["release"])
+    with disk_errors(place.root):
+        for path, sha256, size in params["files"]:
+            _receive_one(inside(place.parts / name / params["folder"], path), sha256, size, source)
+        for file, sha256, size in params["wheels"]:
+            _receive_one(_wheel(place, file, sha256), sha256, size, source)
+    return {}
+
+
+def check_hashes(folder: Path, files: list[list[Any]]) -> None:
+    """Hold every file of a release against its hash, as it lies on this disk.
+
+    Raises:
+        StepError: at the first that is missing or differs.
+    """
+    for path, sha256, size in files:
+        if not is_same(inside(folder, path), sha256, size):
+            raise StepError(f"{path}: is missing or differs on this disk; deploy again")
+
+
+def seal(place: Place, params: dict[str, Any]) -> dict[str, Any]:
+    """Give a checked release its final name."""
+    name = safe_name(params["release"])
+    part, final = place.parts / name, place.release(name)
+    if final.is_dir():
+        return {}
+    with disk_errors(place.root):
+        write_text(part / "start", start_script(place, params), 0o755)
+        keys = ("folder", "files", "check", "start", "python", "key", "version")
+        record = {key: params[key] for key in keys}
+        record["made"] = round(time.time())
+        write_text(part / "release.json", json.dumps(record, indent=1))
+        for folder, _, _ in os.walk(part):
+            sync_folder(Path(folder))
+        part.replace(final)
+        sync_folder(place.releases)
+    return {}
+
+
+def start_script(place: Place, params: dict[str, Any]) -> str:
+    """What the service runs: this release's files, in this release's Python."""
+    folder = place.release(params["release"]) / params["folder"]
+    command = [python_of(place, params), *filled(params["start"], folder, place)]
+    return (
+        "#!/bin/sh\n"
+        "# Written by edgeproof deploy.\n"
+        f"cd {shlex.quote(str(place.state))} || exit 1\n"
+        f"exec {shlex.join(command)}\n"
+    )
+
+
+def python_of(place: Place, params: dict[str, Any]) -> str:
+    """The Python that runs a release: its own environment's, or the one that was named."""
+    if params["python"]:
+        return str(Path(params["python"]).expanduser())
+    return str(place.venvs / safe_name(params["key"]) / "bin" / "python")
+
+
+def filled(arguments: list[str], folder: Path, place: Place) -> list[str]:
+    """Arguments with the paths of this device in them."""
+    paths = {"{folder}": str(folder), "{status}": str(place.status)}
+    found = []
+    for argument in arguments:
+        first, slash, rest = argument.partition("/")
+        found.append(f"{paths[first]}{slash}{rest}" if first in paths else argument)
+    return found
+
+
+def release_record(place: Place, name: str) -> dict[str, Any]:
+    """What was written down of a release when it was sealed.
+
+    Raises:
+        StepError: when there is no such release.
+    """
+    record = read_json(place.release(name) / "release.json")
+    if not {"folder", "files", "check", "start", "python", "key"} <= record.keys():
+        known = ", ".join(sorted(entry.name for entry in _releases(place))) or "none"
+        raise StepError(f"holds no release {name!r}; it holds: {known}")
+    return record
+
+
+def prune(place: Place, keep: int) -> list[str]:
+    """Remove the oldest releases, and environments and packages that no release needs.
+
+    The release that runs and the last good one before it stay, whatever `keep` says.
+    """
+    with disk_errors(place.root):
+        names = [entry.name for entry in sorted(_releases(place), key=_age)]
+        kept = {place.current_release(), previous_good(place)}
+        others = [name for name in names if name not in kept]
+        room = max(0, keep - len(names) + len(others))
+        gone = others[: max(0, len(others) - room)]
+        for name in gone:
+            remove(place.release(name))
+        left = {_record_key(entry) for entry in _releases(place)}
+        wheels: set[str] = set()
+        for venv in _folders(place.venvs):
+            if venv.name in left:
+                wheels |= set(read_json(venv / "complete").get("wheels", []))
+            else:
+                remove(venv)
+        for wheel in _folders(place.wheels):
+            if wheel.name not in wheels:
+                remove(wheel)
+        for folder in (place.releases, place.venvs, place.wheels):
+            for dead in folder.glob(".*.dead"):
+                shutil.rmtree(dead, ignore_errors=True)
+    return gone
+
+
+def previous_good(place: Place) -> str | None:
+    """The last release before the current one that stayed healthy, and is still here."""
+    current = place.current_release()
+    for entry in reversed(read_history(place)):
+        name = str(entry.get("release"))
+        good = entry.get("outcome") in ("healthy", "switched")
+        if good and name != current and (place.releases / name).is_dir():
+            return name
+    return None
+
+
+def list_releases(place: Place) -> list[dict[str, Any]]:
+    """Every release here, newest first."""
+    current, good = place.current_release(), previous_good(place)
+    outcomes = {str(entry.get("release")): entry for entry in read_history(place)}
+    found = []
+    for entry in sorted(_releases(place), key=_age, reverse=True):
+        record, last = read_json(entry / "release.json"), outcomes.get(entry.name, {})
+        found.append(
+            {
+                "release": entry.name,
+                "current": entry.name == current,
+                "previous": entry.name == good,
+                "made": record.get("made"),
+                "bytes": sum(file[2] for file in record.get("files", [])),
+                "edgeproof": record.get("version"),
+                "outcome": last.get("outcome"),
+                "reason": last.get("reason"),
+            }
+        )
+    return found
+
+
+def _free_name(place: Place, params: dict[str, Any]) -> str:
+    """The release's name; with a number behind it where a damaged one lies under it."""
+    base = name = safe_name(params["release"])
+    number = 1
+    while (final := place.releases / name).is_dir():
+        with contextlib.suppress(StepError):
+            check_hashes(final / params["folder"], params["files"])
+            return name
+        number += 1
+        name = f"{base}-{number}"
+    return name
+
+
+def _missing_files(place: Place, name: str, params: dict[str, Any]) -> list[list[Any]]:
+    folder = place.parts / name / params["folder"]
+    folder.mkdir(parents=True, exist_ok=True)
+    here = {sha256: file for file, sha256 in _files_here(place)}
+    missing = []
+    for path, sha256, size in params["files"]:
+        file = inside(folder, path)
+        if is_same(file, sha256, size):
+            continue  # an earlier deploy was cut off after it
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)
+        other = here.get(sha256)
+        if other is not None and is_same(other, sha256, size):
+            _link(other, file)
+        else:
+            missing.append([path, sha256, size])
+    return missing
+
+
+def _files_here(place: Place) -> Iterator[tuple[Path, str]]:
+    for entry in _releases(place):
+        record = read_json(entry / "release.json")
+        for path, sha256, _ in record.get("files", []):
+            yield entry / str(record.get("folder")) / path, sha256
+
+
+def _link(there: Path, here: Path) -> None:
+    part = here.with_name(f".{here.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(there, part)
+    except OSError:  # a file system without links
+        shutil.copyfile(there, part)
+    part.replace(here)
+
+
+def _missing_wheels(place: Place, wheels: list[list[Any]]) -> list[list[Any]]:
+    return [
+        [name, sha256, size]
+        for name, sha256, size in wheels
+        if not is_same(_wheel(place, name, sha256), sha256, size)
+    ]
+
+
+def _wheel(place: Place, name: str, sha256: str) -> Path:
+    return place.wheels / safe_name(sha256) / _wheel_name(name)
+
+
+def _wheel_name(name: str) -> str:
+    if "/" in name or name.startswith(".") or not name.endswith(".whl"):
+        raise StepError(f"{name!r}: is no name of a wheel")
+    return name
+
+
+def _receive_one(file: Path, sha256: str, size: int, source: BinaryIO) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.part")
+    with part.open("wb") as out:
+        left = size
+        while left:
+            chunk = source.read(min(left, _CHUNK_BYTES))
+            if not chunk:
+                raise StepError(f"{file.name}: the connection ended in the middle of it")
+            out.write(chunk)
+            left -= len(chunk)
+        out.flush()
+        os.fsync(out.fileno())
+    if not is_same(part, sha256, size):
+        part.unlink(missing_ok=True)
+        raise StepError(f"{file.name}: arrived damaged, or changed while it was sent; deploy again")
+    part.chmod(0o444)
+    part.replace(file)
+
+
+def _require_room(place: Place, needed: int) -> None:
+    free = shutil.disk_usage(place.root).free
+    if free < needed + SPARE_BYTES:
+        raise StepError(
+            f"no room: {_mega(needed + SPARE_BYTES)} are needed below {place.root}, "
+            f"{_mega(free)} are free; free some, or prune with edgeproof releases --keep 1"
+        )
+
+
+def _mega(size: int) -> str:
+    return f"{size / 1e6:.0f} MB"
+
+
+def _is_built(place: Place, key: str) -> bool:
+    return not key or (place.venvs / key / "complete").is_file()
+
+
+def _releases(place: Place) -> list[Path]:
+    return [entry for entry in _folders(place.releases) if (entry / "release.json").is_file()]
+
+
+def _folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [entry for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."]
+
+
+def _age(release: Path) -> tuple[int, str]:
+    made = read_json(release / "release.json").get("made")
+    return (made if isinstance(made, int) else 0, release.name)
+
+
+def _record_key(release: Path) -> str:
+    return str(read_json(release / "release.json").get("key"))
+
+
+def require_python() -> None:
+    """This program runs in the Python that will make the environment."""
+    if sys.version_info < (3, 10):  # noqa: UP036 the device's Python, not the workstation's
+        version = ".".join(map(str, sys.version_info[:2]))
+        raise StepError(f"has Python {version}; edgeproof needs 3.10 to 3.13")

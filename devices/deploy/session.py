@@ -1,0 +1,223 @@
+"""Steps on a device: their source goes along with each, so that nothing must be there before."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import importlib.resources
+import json
+import platform
+import shlex
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from devices.deploy.connection import Connection, end
+from devices.deploy.errors import ConnectionFailed, DeployError
+from devices.deploy.remote.main import MARK
+from devices.deploy.text import printable
+
+_PACKAGE = "devices.deploy.remote"
+_BEAT_S = 5.0
+
+# No quotation marks inside: it goes through whatever shell the user has there.
+_BOOTSTRAP = "import sys; b = sys.stdin.buffer; exec(b.read(int(b.readline())))"
+# Each module is compiled when it is imported: on a small board that is most of a step's time.
+_LOADER = """
+import importlib.machinery, json, sys
+class Sent:
+    sources = json.loads(SOURCES)
+    def find_spec(self, name, path=None, target=None):
+        if name in self.sources:
+            package = self.sources[name] is None
+            return importlib.machinery.ModuleSpec(name, self, is_package=package)
+    def create_module(self, spec):
+        return None
+    def exec_module(self, module):
+        name = module.__name__
+        exec(compile(self.sources[name] or "", name, "exec"), module.__dict__)
+sys.meta_path.insert(0, Sent())
+from devices.deploy.remote.main import main
+main()
+"""
+
+
+@lru_cache(maxsize=1)
+def program() -> bytes:
+    """What the device's Python runs for a step: a loader with the modules of `remote` in it."""
+    sources: dict[str, str | None] = {"devices": None, "devices.deploy": None, _PACKAGE: None}
+    for file in importlib.resources.files(_PACKAGE).iterdir():
+        stem, _, suffix = file.name.partition(".")
+        if suffix == "py" and stem != "__init__":
+            sources[f"{_PACKAGE}.{stem}"] = file.read_text(encoding="utf-8")
+    return f"SOURCES = {json.dumps(sources)!r}\n{_LOADER}".encode()
+
+
+@dataclass
+class Session:
+    """Runs steps in one place of one device.
+
+    Attributes:
+        python: the device's Python that runs the steps.
+        root: folder of the service there.
+        on_step: told of each step that was done.
+        on_progress: told what a step is at, in words.
+    """
+
+    connection: Connection
+    python: str
+    root: str
+    on_step: Callable[[str], None] = lambda name: None
+    on_progress: Callable[[str], None] = lambda text: None
+    defaults: dict[str, Any] = field(default_factory=dict)
+    _token: str = ""
+
+    def call(
+        self, step: str, params: dict[str, Any] | None = None, blocks: Iterable[bytes] = ()
+    ) -> dict[str, Any]:
+        """Run one step.
+
+        Args:
+            blocks: what it reads after its parameters.
+
+        Raises:
+            DeployError: what the step says is wrong.
+            ConnectionFailed: when the connection ended before its answer.
+        """
+        answers: list[dict[str, Any]] = []
+
+        def take(line: str) -> None:
+            answer = _answer(line)
+            if "progress" in answer:
+                self.on_progress(str(answer["progress"]))
+            elif answer:
+                answers.append(answer)
+
+        self.connection.converse(self._command(), self._spoken(step, params or {}, blocks), take)
+        done = self._require(answers)
+        self.on_step(step)
+        return done
+
+    def follow(self, step: str, params: dict[str, Any], on_text: Callable[[str], None]) -> None:
+        """Run a step whose output is for people; each line goes to `on_text`."""
+        answers: list[dict[str, Any]] = []
+
+        def take(line: str) -> None:
+            if line.startswith(MARK):
+                answers.append(_answer(line))
+            else:
+                on_text(line)
+
+        self.connection.converse(self._command(), self._spoken(step, params, ()), take)
+        self._require(answers)
+
+    @contextlib.contextmanager
+    def locked(self, *, wait_s: float = 0.0) -> Iterator[None]:
+        """Hold the device's lock; another deploy is told so.
+
+        Args:
+            wait_s: how long to wait for another that is under way.
+
+        Raises:
+            DeployError: when another holds it.
+        """
+        process, self._token = self._take_lock(wait_s)
+        beats = threading.Event()
+        thread = threading.Thread(target=_beat, args=(process, beats), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            beats.set()
+            thread.join()
+            with contextlib.suppress(OSError):
+                assert process.stdin
+                process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(2)
+            end(process)
+            self._token = ""
+
+    def _take_lock(self, wait_s: float) -> tuple[subprocess.Popen[bytes], str]:
+        until_s = time.monotonic() + wait_s
+        while True:
+            process = self.connection.start(self._command())
+            try:
+                return process, self._lock_answer(process)
+            except ConnectionFailed:
+                end(process)
+                raise
+            except DeployError:
+                end(process)
+                if time.monotonic() >= until_s:
+                    raise
+                self.on_progress("another deploy is under way; waiting for it")
+                time.sleep(min(1.0, max(0.0, until_s - time.monotonic())))
+
+    def _lock_answer(self, process: subprocess.Popen[bytes]) -> str:
+        assert process.stdin and process.stdout and process.stderr
+        with contextlib.suppress(BrokenPipeError):
+            for block in self._spoken("hold", {"who": _who()}, ()):
+                process.stdin.write(block)
+            process.stdin.flush()
+        while line := process.stdout.readline(1 << 20):
+            if answer := _answer(line.decode("utf-8", errors="replace")):
+                if "token" in answer:
+                    self.on_step("lock")
+                    return str(answer["token"])
+                self._require([answer])
+        raise self.connection.failure(process.stderr.read(1 << 16).decode(errors="replace"))
+
+    def _command(self) -> str:
+        return f"exec {shlex.quote(self.python)} -IS -c '{_BOOTSTRAP}'"
+
+    def _spoken(
+        self, step: str, params: dict[str, Any], blocks: Iterable[bytes]
+    ) -> Iterator[bytes]:
+        code = program()
+        told = {**self.defaults, "root": self.root, "token": self._token, "step": step, **params}
+        yield f"{len(code)}\n".encode() + code + json.dumps(told).encode() + b"\n"
+        yield from blocks
+
+    def _require(self, answers: list[dict[str, Any]]) -> dict[str, Any]:
+        where = self.connection.address.text
+        last = answers[-1] if answers else {}
+        if "error" in last:
+            raise DeployError(f"{where}: {printable(last['error'], 500)}")
+        if "done" not in last:
+            raise ConnectionFailed(
+                f"{where}: a step ended there without an answer; deploy again, or look with "
+                f"edgeproof status {where}"
+            )
+        done: dict[str, Any] = last["done"]
+        return done
+
+
+def _answer(line: str) -> dict[str, Any]:
+    if not line.startswith(MARK):
+        return {}
+    try:
+        found = json.loads(line.removeprefix(MARK))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _beat(process: subprocess.Popen[bytes], stop: threading.Event) -> None:
+    while not stop.wait(_BEAT_S):
+        with contextlib.suppress(OSError, ValueError):
+            assert process.stdin
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container without such a user
+        user = "somebody"
+    return f"{user}@{platform.node()}"

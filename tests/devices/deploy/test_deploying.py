@@ -1,0 +1,338 @@
+"""Deploying to a real sshd: what is copied, what runs, and what a device that fails does."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from devices.deploy.connection import Address, Connection, SshOptions
+from devices.deploy.deploying import Reporter, rollback
+from devices.deploy.errors import ConnectionFailed, DeployError
+
+STEPS = ["probe", "lock", "recover", "prepare", "receive", "environment", "check", "seal", "unit"]
+STEPS += ["activate", "prune"]
+
+
+def test_a_release_runs_and_the_next_takes_its_place(device, payload, put, whole):
+    steps: list[str] = []
+    first = put(device, payload(number=1), on_step=steps.append)
+    assert steps == STEPS
+    assert (first.healthy, first.runs) == (True, first.release)
+    assert whole(device).served == first.release
+    old = device.service_pid()
+
+    second = put(device, payload(number=2))
+    found = whole(device)
+    assert found.current == found.served == second.release != first.release
+    assert device.service_pid() != old
+    assert device.releases == sorted([first.release, second.release])
+    # One of four files differs: only that was sent, the others are the same bytes on the disk.
+    assert second.sent_bytes == len(b"differs 2" * 1000)
+    inodes = {
+        (device.root / "releases" / each / "pets.bundle/models/same.bin").stat().st_ino
+        for each in device.releases
+    }
+    assert len(inodes) == 1
+
+
+def test_the_same_again_sends_nothing(device, payload, put):
+    first = put(device, payload())
+    again = put(device, payload())
+    assert (again.release, again.sent_bytes, again.healthy) == (first.release, 0, True)
+    assert device.releases == [first.release]
+
+
+def test_a_damaged_release_is_not_run_again(device, payload, put, whole):
+    first = put(device, payload(number=1))
+    put(device, payload(number=2))
+    file = device.root / "releases" / first.release / "pets.bundle/models/other.bin"
+    file.chmod(0o644)
+    file.write_bytes(b"bit rot")
+    mended = put(device, payload(number=1))
+    assert mended.release == f"{first.release}-2"
+    assert whole(device).served == mended.release
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [
+        ("dies", "systemctl restart edgeproof.service: Job for .* failed"),
+        ("dies later", r"its service is failed \(dead\)"),
+        ("still", r"frames stopped \d s ago"),
+        ("mute", r"no frame .* within 1 s of its start"),
+        ("old", r"frames are 60000 ms old at their answer; 5000 may be"),
+        ("nan", r"it answered a score of None, which is no probability"),
+        ("blind", r"no frame was answered \(\d+ black\)"),
+    ],
+)
+def test_what_does_not_stay_healthy_gives_way(mode, reason, served, payload, put, whole, quick):
+    good = served.current
+    options = dataclasses.replace(quick, start_s=1.0, still_s=0.5, watch_s=1.0)
+    outcome = put(served, payload(mode), options)
+    assert outcome.healthy is False
+    assert re.search(reason, outcome.reason)
+    assert outcome.runs == good
+    assert whole(served).current == whole(served).served == good
+    last = json.loads((served.root / "history.jsonl").read_text().splitlines()[-1])
+    assert (last["release"], last["outcome"]) == (outcome.release, "returned")
+
+
+def test_a_covered_lens_is_no_fault_of_the_next_release(device, payload, put, quick):
+    put(device, payload())
+    # It was accepted before the lens was covered:
+    release = device.root / "releases" / (device.current or "")
+    mode = release / "pets.bundle/mode"
+    mode.chmod(0o644)
+    mode.write_text("blind")
+    subprocess.run([device.bin / "systemctl", "--user", "restart", "edgeproof.service"],
+                   env={"HOME": str(device.home), "FAKE_SYSTEMD": str(device.systemd_folder)},
+                   check=True)  # fmt: skip
+    assert put(device, payload("blind", number=2)).healthy
+
+
+def test_a_first_release_that_fails_leaves_nothing_running(device, payload, put):
+    outcome = put(device, payload("dies"))
+    assert (outcome.healthy, outcome.runs) == (False, None)
+    assert device.current is None
+    assert "stop edgeproof.service" in (device.systemd_folder / "calls").read_text()
+
+
+def test_a_check_that_fails_changes_nothing(served, payload, put, whole):
+    before, good = served.releases, served.current
+    bad = payload(number=2, check="import sys; sys.exit('differs first at stage preprocess')")
+    with pytest.raises(DeployError, match=r"^board: does not pass its check there: differs first"):
+        put(served, bad)
+    assert whole(served).current == whole(served).served == good
+    assert served.releases == before
+
+
+def test_old_releases_go_but_never_the_one_to_go_back_to(device, payload, put, quick):
+    options = dataclasses.replace(quick, keep=2)
+    made = [put(device, payload(number=n), options).release for n in range(3)]
+    assert device.releases == sorted(made[-2:])
+
+
+def test_rollback_goes_to_the_last_good_one_and_back(device, payload, put, whole, quick):
+    first, second = (put(device, payload(number=n)).release for n in (1, 2))
+    for expected in (first, second):
+        with Connection(Address("board"), SshOptions(device.config)) as connection:
+            outcome = rollback(connection, None, quick, Reporter())
+        assert (outcome.release, outcome.healthy) == (expected, True)
+        assert whole(device).served == expected
+    with (
+        Connection(Address("board"), SshOptions(device.config)) as connection,
+        pytest.raises(DeployError, match=r"^board: holds no release 'pets-x'; it holds: pets-"),
+    ):
+        rollback(connection, "pets-x", quick)
+
+
+def test_rollback_with_nothing_to_go_back_to(device, payload, put, quick):
+    put(device, payload())
+    with (
+        Connection(Address("board"), SshOptions(device.config)) as connection,
+        pytest.raises(DeployError, match=r"^board: has no earlier release that was healthy$"),
+    ):
+        rollback(connection, None, quick)
+
+
+def test_without_systemd_it_says_what_to_run(boards, payload, put, whole):
+    device = boards(systemd=False)
+    # A systemctl that finds no systemd, as in a container.
+    device.program("systemctl", "echo 'System has not been booted with systemd' >&2; exit 1")
+    outcome = put(device, payload())
+    assert outcome.healthy is None
+    assert outcome.runs == device.current == outcome.release
+    assert "System has not been booted with systemd" in outcome.notes[0]
+    process = subprocess.Popen([outcome.command], stdout=subprocess.DEVNULL)
+    try:
+        status = device.root / "state/status.json"
+        for _ in range(100):
+            if status.is_file() and json.loads(status.read_text())["pid"] == process.pid:
+                break
+            threading.Event().wait(0.05)
+        else:
+            pytest.fail("the offered command does not run")
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_two_at_once_one_is_told(device, payload, put, quick):
+    inside, go_on = threading.Event(), threading.Event()
+
+    def pause(step: str) -> None:
+        if step == "check":
+            inside.set()
+            go_on.wait(20)
+
+    outcomes = []
+    first = threading.Thread(
+        target=lambda: outcomes.append(put(device, payload(number=1), on_step=pause))
+    )
+    first.start()
+    assert inside.wait(20)
+    with pytest.raises(DeployError, match=r"^board: another deploy is under way, by \S+@\S+, for"):
+        put(device, payload(number=2))
+    waiting = threading.Thread(
+        target=lambda: outcomes.append(
+            put(device, payload(number=2), dataclasses.replace(quick, wait_s=30))
+        )
+    )
+    waiting.start()
+    go_on.set()
+    first.join(30)
+    waiting.join(30)
+    assert [outcome.healthy for outcome in outcomes] == [True, True]
+    assert device.current == outcomes[1].release
+
+
+def test_a_lock_of_a_dead_deploy_is_no_lock(device, payload, put):
+    (device.root).mkdir(parents=True)
+    (device.root / "lock").write_text(json.dumps({"token": "x", "who": "a ghost", "since": 1}))
+    assert put(device, payload()).healthy
+
+
+@pytest.mark.parametrize(
+    ("program", "shell", "message"),
+    [
+        (
+            "uname",
+            "[ $1 = -m ] && echo mips || echo Linux",
+            r"is mips, for which there is no engin",
+        ),
+        ("uname", "[ $1 = -m ] && echo aarch64 || echo Darwin", r"runs Darwin, not Linux"),
+        ("date", "echo $(($(/bin/date +%s) - 864000))", r"its clock is 10 days behind; set it"),
+        ("date", "echo $(($(/bin/date +%s) + 3000))", r"its clock is 50 minutes ahead; set it"),
+        ("sh", "exec cat", r"has no shell that answers"),
+    ],
+)
+def test_a_device_that_cannot_take_it_is_left_as_it_is(
+    program, shell, message, served, payload, put, whole
+):
+    before = sorted(served.home.rglob("*"))
+    served.program(program, shell)
+    try:
+        with pytest.raises(DeployError, match=f"^board: {message}"):
+            put(served, payload(number=2))
+    finally:
+        (served.bin / program).unlink()
+    assert sorted(served.home.rglob("*")) == before
+    assert whole(served).served == served.current
+
+
+@pytest.mark.parametrize(
+    ("python", "message"),
+    [
+        (None, "has no Python; edgeproof needs 3.10 to 3.13: sudo apt install python3"),
+        ('case "$2" in *exit*) exit 1;; *) echo 3.7;; esac', "has Python 3.7; edgeproof needs"),
+    ],
+)
+def test_without_a_python_that_suits(python, message, device, payload, put):
+    tools = device.folder / "tools"
+    tools.mkdir()
+    for name in ("sh", "uname", "date", "id", "getconf", "cat"):
+        (tools / name).symlink_to(f"/usr/bin/{name}")
+    if python:
+        device.program("python3", python)
+    device.path = f"{device.bin}:{tools}"
+    device.start()
+    with pytest.raises(DeployError, match=f"^board: {message}"):
+        put(device, payload())
+    assert not device.root.exists()
+
+
+def test_a_changed_host_key(device, payload, put):
+    device.make_key("host_key")
+    device.start()
+    with pytest.raises(ConnectionFailed, match=r"^board: its host key has changed: either it was"):
+        put(device, payload())
+    assert not device.root.exists()
+
+
+def test_an_unknown_host_key_is_not_taken_on_trust(device, payload, put):
+    (device.folder / "known_hosts").write_text("")
+    with pytest.raises(ConnectionFailed, match=r"^board: its host key is not known here; connect"):
+        put(device, payload())
+
+
+def test_keys_that_do_not_fit(device, payload, put):
+    device.make_key("user_key")
+    with pytest.raises(ConnectionFailed, match=r"^board: it lets nobody in with your keys; try"):
+        put(device, payload())
+
+
+def test_unreachable(device, payload, put):
+    device.stop()
+    with pytest.raises(ConnectionFailed, match=r"^board: it answers, but no SSH server does; is"):
+        put(device, payload())
+
+
+def test_no_such_host(device):
+    with (
+        pytest.raises(ConnectionFailed, match=r"^no\.such\.host\.invalid: there is no host of"),
+        Connection(Address("no.such.host.invalid"), SshOptions(device.config)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("text", ["-oProxyCommand=id", "", "a b", "x;id", "$(id)"])
+def test_what_is_no_address(text):
+    with pytest.raises(DeployError, match="is no address"):
+        Address(text)
+
+
+def test_a_login_shell_that_greets(device, payload, put):
+    (device.home / ".bashrc").write_text("echo Welcome to this board\n")
+    assert put(device, payload()).healthy
+
+
+@pytest.fixture
+def small_disk(device):
+    """The board's home on a disk of 4 MB."""
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", device.home], capture_output=True
+    )
+    if done.returncode:
+        pytest.skip("needs root that may mount: a small tmpfs stands in for a full disk")
+    yield device
+    subprocess.run(["umount", "-l", device.home], check=True)
+
+
+def test_no_room(small_disk, payload, put):
+    with pytest.raises(DeployError, match=r"^board: no room: 34 MB are needed below .*, 4 MB are"):
+        put(small_disk, payload())
+
+
+def test_a_disk_that_fills_up_on_the_way(small_disk, payload, put, whole, monkeypatch):
+    """Another program takes the space that was free a moment ago."""
+    import devices.deploy.session as session
+
+    text = session.program().replace(b"SPARE_BYTES = 32 << 20", b"SPARE_BYTES = 0")
+    monkeypatch.setattr(session, "program", lambda: text)
+    good = put(small_disk, payload())
+
+    def fill(step: str) -> None:
+        if step == "prepare":
+            log = os.open(small_disk.home / "log", os.O_RDWR | os.O_CREAT)
+            os.posix_fallocate(log, 0, shutil.disk_usage(small_disk.home).free)
+            os.close(log)
+
+    with pytest.raises(DeployError, match=r"^board: no space left below .*; free some and deploy"):
+        put(small_disk, payload(number=2), on_step=fill)
+    assert whole(small_disk).served == good.release
+    (small_disk.home / "log").unlink()
+    assert put(small_disk, payload(number=2)).healthy
+
+
+def test_a_file_that_changes_while_it_is_sent(served, payload, put, whole):
+    what = payload(number=200)
+    Path(what.folder / "models/other.bin").write_bytes(b"differs 201" * 1000)
+    with pytest.raises(DeployError, match=r"^board: other\.bin: arrived damaged, or changed while"):
+        put(served, what)
+    assert whole(served).served == served.current

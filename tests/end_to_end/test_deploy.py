@@ -1,0 +1,182 @@
+"""A real bundle on a board at the end of a real SSH connection, by the commands of a user."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from board_over_ssh import SSHD, BoardOverSsh
+
+pytestmark = [
+    pytest.mark.end_to_end,
+    pytest.mark.skipif(
+        not SSHD or not shutil.which("ssh"),
+        reason="OpenSSH's sshd and ssh are absent (apt install openssh-server)",
+    ),
+]
+
+
+@pytest.fixture
+def pair() -> Iterator[list[BoardOverSsh]]:
+    with tempfile.TemporaryDirectory(prefix="board-") as folder:
+        boards = [BoardOverSsh(Path(folder) / name, name=name) for name in ("door", "yard")]
+        for board in boards:
+            board.start()
+        yield boards
+        for board in boards:
+            board.end()
+
+
+@pytest.fixture
+def edgeproof(pair: list[BoardOverSsh]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a command of edgeproof; both boards are in its SSH configuration."""
+    config = pair[0].folder.parent / "ssh_config"
+    config.write_text("".join(board.config.read_text() for board in pair))
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "edgeproof", *arguments, "--ssh-config", str(config)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=Path(__file__).parents[2],
+        )
+
+    return run
+
+
+@pytest.fixture
+def camera(colour_video: Path) -> str:
+    """Plays for an hour as a camera does."""
+    script = colour_video.with_suffix(".toml")
+    script.write_text(f'video = "{colour_video.name}"\nframes = 36000\n')
+    return f"--source replay:{script}"
+
+
+def test_one_board_from_the_first_deploy_to_the_way_back(
+    edgeproof, pair, colour_bundle, camera, picture
+):
+    door = pair[0]
+    deploy = ["deploy", str(colour_bundle), "door", "--python", sys.executable, "--watch", "1"]
+    first = edgeproof(*deploy, "--run", f"{camera} --jsonl answers.jsonl")
+    assert (first.returncode, first.stdout[:19]) == (0, "door: runs colours-"), first.stderr
+    assert "answers as recorded (5 files whole)" in first.stderr
+    assert (door.root / "state/answers.jsonl").stat().st_size > 0
+
+    status = json.loads(edgeproof("status", "door", "--json").stdout)
+    assert status["running"] == status["current"] == door.current
+    assert status["status"]["variant"] == "tflite-float32"
+    assert status["status"]["answers"][-1]["label"] in ("red", "green", "blue")
+    shown = edgeproof("status", "door")
+    assert shown.returncode == 0
+    assert "tflite-float32 on litert" in shown.stdout
+
+    # Arguments that do not run: it goes back, and says why.
+    bad = edgeproof(*deploy, "--run", "--source /nowhere.mp4")
+    assert bad.returncode == 1
+    assert bad.stderr.splitlines()[-1].endswith(f"; it runs {door.current} again.")
+    assert "was not healthy: systemctl restart edgeproof.service: Job for" in bad.stderr
+    assert door.served_release() == status["current"]
+
+    second = edgeproof(*deploy, "--run", f"{camera} --stride 2")
+    assert second.returncode == 0
+    assert "MB copied" not in second.stdout  # the same files are there already
+    back = edgeproof("rollback", "door", "--watch", "1")
+    assert back.stdout == f"door: runs {status['current']}, healthy\n"
+    listed = json.loads(edgeproof("releases", "door", "--json").stdout)
+    assert [entry["outcome"] for entry in listed] == ["healthy", "returned", "healthy"]
+    pruned = edgeproof("releases", "door", "--keep", "1")
+    assert pruned.stdout.count("removed colours-") == 1  # neither what runs nor the good one before
+    logs = edgeproof("logs", "door")
+    assert logs.returncode in (0, 1)  # no journal runs here
+    assert "Traceback" not in logs.stderr
+
+
+def test_a_bundle_that_answers_otherwise_there_is_not_switched_to(
+    edgeproof, pair, colour_bundle, camera
+):
+    """A device whose engine is broken: verify fails on it, though every hash is right."""
+    broken = pair[0].folder / "broken"
+    broken.mkdir()
+    (broken / "sitecustomize.py").write_text(
+        "import numpy, edge_runtime.head as h\n"
+        "right = h.Head.probabilities\n"
+        "h.Head.probabilities = lambda self, raw: right(self, raw)[:, ::-1]\n"
+    )
+    pair[0].environment["PYTHONPATH"] = f"{broken}:{Path(__file__).parents[2]}"
+    pair[0].start()
+    deploy = ["deploy", str(colour_bundle), "door", "--python", sys.executable]
+    done = edgeproof(*deploy, "--run", camera)
+    assert done.returncode == 1
+    assert "door: does not pass its check there: edgeproof: " in done.stderr
+    assert "differs first at stage 'head'" in done.stderr
+    assert pair[0].current is None
+    assert pair[0].releases == []
+
+
+def test_many_boards(edgeproof, pair, colour_bundle, camera, tmp_path):
+    hosts = tmp_path / "hosts"
+    hosts.write_text(f"door\nyard {camera} --stride 3\n")
+    deploy = ["deploy", str(colour_bundle), "--hosts", str(hosts), "--python", sys.executable]
+    done = edgeproof(*deploy, "--watch", "1", "--run", camera)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "2 of 2 run it"
+    assert "--stride 3" in (pair[1].root / "current" / "start").read_text()
+    assert "--stride" not in (pair[0].root / "current" / "start").read_text()
+    told = json.loads(edgeproof("status", "--hosts", str(hosts), "--json").stdout)
+    assert [told[name]["running"] for name in ("door", "yard")] == [b.current for b in pair]
+
+    # The canary does not do well: the other one is left as it is.
+    before = pair[1].current
+    done = edgeproof(*deploy, "--watch", "1", "--run", "--source /nowhere.mp4")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == "0 of 2 run it, 1 failed, 1 left out"
+    assert pair[1].current == before
+
+    pair[1].cut()
+    done = edgeproof("status", "--hosts", str(hosts))
+    assert done.returncode == 1
+    assert "it answers, but no SSH server does" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["BUNDLE"], "name one device, USER@HOST, or a file of them with --hosts FILE."),
+        (["BUNDLE", "-x"], "No such option: -x"),
+        (["BUNDLE", "a;b"], "'a;b': is no address; USER@HOST, or a name of your SSH config"),
+        (["/absent.bundle", "door"], "/absent.bundle: no such bundle; `edgeproof convert` makes"),
+        (["BUNDLE", "door", "--run", "--source 'x"], '--run "--source \'x": No closing quotation.'),
+        (["BUNDLE", "door", "--name", "A/b"], "--name 'A/b': small letters, digits and dashes"),
+    ],
+)
+def test_what_is_asked_wrongly_is_one_line(arguments, message, edgeproof, colour_bundle):
+    done = edgeproof("deploy", *[str(colour_bundle) if a == "BUNDLE" else a for a in arguments])
+    assert done.returncode != 0
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_whole_installation_carried_along(edgeproof, pair, colour_bundle, camera):
+    """Its own environment, every package carried along; the board's own Python has nothing."""
+    python = shutil.which("python3", path="/usr/bin:/bin")
+    if not python:
+        pytest.skip("needs the system's Python, /usr/bin/python3")
+    pair[0].environment["PYTHONPATH"] = ""
+    pair[0].start()
+    deploy = ["deploy", str(colour_bundle), "door", "--offline", "--watch", "1"]
+    done = edgeproof(*deploy, "--run", camera)
+    if "packages for the device" in done.stderr:
+        pytest.skip(f"no packages to be had: {done.stderr.splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    assert "MB copied" in done.stdout
+    (environment,) = (pair[0].root / "venvs").iterdir()
+    assert str(environment) in (pair[0].root / "current/start").read_text()
+    again = edgeproof(*deploy, "--run", f"{camera} --stride 2")
+    assert again.returncode == 0
+    assert "MB copied" not in again.stdout
+    assert [environment] == list((pair[0].root / "venvs").iterdir())
