@@ -164,6 +164,7 @@ def write_bundle(
 
 def _matrix(subject: Subject, outcomes: Sequence[Outcome], chosen: np.ndarray) -> Matrix:
     """What every engine here makes of the golden inputs."""
+    labels = subject.held_out.labels
     with status_line("every variant on every engine") as say:
         return parity_matrix(
             {
@@ -174,7 +175,7 @@ def _matrix(subject: Subject, outcomes: Sequence[Outcome], chosen: np.ndarray) -
             head=EXPORTED,
             inputs=subject.held_out.inputs[chosen],
             reference=subject.reference[chosen],
-            labels=subject.held_out.labels[chosen],
+            labels=None if labels is None else labels[chosen],
             budget_s=_MATRIX_BUDGET_S,
             on_step=say,
         )
@@ -242,6 +243,7 @@ def _provenance(subject: Subject, command: str) -> dict[str, Any]:
             "model_sha256": record.model.sha256,
             "versions": record.versions,
         },
+        **({"taken": list(subject.taken)} if subject.taken else {}),
         "pictures": {
             "held_out": len(subject.held_out.inputs),
             "held_out_set": record.data.held_out,

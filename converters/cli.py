@@ -1,4 +1,4 @@
-"""`edgeproof convert`: from a training run to a bundle."""
+"""`edgeproof convert`: from a training run, or anybody's model, to a bundle."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 _NOISIEST = 8
+_ELSEWHERE = "Models from elsewhere"
 
 if TYPE_CHECKING:
     from converters.outcome import Conversion, Outcome
@@ -35,7 +36,14 @@ def mount(app: typer.Typer) -> None:
 
 
 def convert_command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run of `edgeproof train`.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="A run of `edgeproof train`, or a model from elsewhere: .keras, Keras 2 .h5, "
+            "JSON with weights, SavedModel folder, .tflite or .onnx.",
+        ),
+    ],
     out: Annotated[
         Path, typer.Option(help="Bundle to make: a folder, or one file ending in .zip.")
     ],
@@ -100,13 +108,100 @@ def convert_command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a bundle that is there already.")
     ] = False,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labels in the order of the answers, one a line.", rich_help_panel=_ELSEWHERE
+        ),
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of real pictures, in class folders where they are labelled.",
+            rich_help_panel=_ELSEWHERE,
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WIDTHxHEIGHT",
+            help="Of the pictures, where the model takes any.",
+            rich_help_panel=_ELSEWHERE,
+        ),
+    ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="stretch|crop|letterbox",
+            help="How a picture of another shape fits; stretch unless given.",
+            rich_help_panel=_ELSEWHERE,
+        ),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="The model was trained on (pixel * scale - mean) / std; such as 1/255.",
+            rich_help_panel=_ELSEWHERE,
+        ),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBERS", help="One, or one a channel.", rich_help_panel=_ELSEWHERE),
+    ] = None,
+    std: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBERS", help="One, or one a channel.", rich_help_panel=_ELSEWHERE),
+    ] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="rgb|bgr", help="In which order it was trained.", rich_help_panel=_ELSEWHERE
+        ),
+    ] = None,
+    guess: Annotated[
+        bool,
+        typer.Option(
+            "--guess",
+            help="Try the usual ways of scaling on labelled pictures.",
+            rich_help_panel=_ELSEWHERE,
+        ),
+    ] = False,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="The .h5 of a model of JSON.", rich_help_panel=_ELSEWHERE),
+    ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust",
+            help="Run code that a .keras or .h5 file carries. Only of people you trust.",
+            rich_help_panel=_ELSEWHERE,
+        ),
+    ] = False,
 ) -> None:
     """Make every variant of a trained model, prove each on real pictures, and bundle them.
 
     The exit code is 1 when a variant misses its gate; the bundle then holds the others.
     """
     from converters.conversion import ConvertOptions, convert
+    from converters.incoming.cli import convert_foreign, foreign_options
+    from converters.incoming.front import require_known
+    from converters.incoming.kinds import kind_of
 
+    foreign = foreign_options(
+        labels=labels,
+        calibrate=calibrate,
+        weights=weights,
+        size=size,
+        fit=fit,
+        scale=scale,
+        mean=mean,
+        std=std,
+        channels=channels,
+        guess=guess,
+        trust=trust,
+    )
     options = ConvertOptions(
         variants=tuple(variant or ()),
         target=target,
@@ -123,7 +218,12 @@ def convert_command(
         overwrite=overwrite,
         command=shlex.join(["edgeproof", *sys.argv[1:]]),
     )
-    conversion = convert(run, out, options)
+    kind = kind_of(run)
+    require_known(kind, foreign)
+    if kind == "run":
+        conversion = convert(run, out, options)
+    else:
+        conversion = convert_foreign(run, kind, out, options, foreign)
     print_conversion(conversion)
     conversion.require(options.accept)
 
@@ -250,7 +350,7 @@ def _print_repair(outcome: Outcome) -> None:
 def _print_abstain(conversion: Conversion) -> None:
     """When each variant answers `unknown`; nothing of those that answer always."""
     always = [o.name for o in conversion.outcomes if o.proof and o.abstain is None]
-    if always:
+    if always and conversion.labelled:
         typer.echo(
             f"{', '.join(always)}: even the surest answers are wrong too often to choose a score "
             "below which to say unknown; always answers"

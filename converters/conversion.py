@@ -25,7 +25,7 @@ from converters.subject import Subject, prepare
 from converters.variants import C_SOURCE, C_SOURCE_OF, Choice, Ingredients, Recipe, choose
 from edge_runtime.errors import EngineError, TensorError
 from edge_runtime.files import write_bytes
-from edge_runtime.manifest import LayerNoise
+from edge_runtime.manifest import Abstain, LayerNoise
 from edge_runtime.progress import progress_bars, status_line
 from edge_runtime.target import target_of
 
@@ -86,6 +86,11 @@ class ConvertOptions:
             plan = replace(plan, method=self.calibrate_by)
         return replace(plan, scheme=target_of(self.target).onnx_int8) if self.target else plan
 
+    @property
+    def most_calibration(self) -> int:
+        """How many calibration pictures are read: repair may want more."""
+        return max(self.calibration, REPAIR_CALIBRATION if self.repair else 0)
+
     def choice(self) -> Choice:
         """What is made. Raises ConversionError or UnknownDeviceError for an unknown name."""
         target = target_of(self.target) if self.target else None
@@ -109,20 +114,30 @@ def convert(run: str | Path, out: str | Path, options: ConvertOptions | None = N
         StorageError: when `out` exists or cannot be written.
     """
     run, out, options = Path(run), Path(out), options or ConvertOptions()
+    require_possible(out, options)
+    subject = prepare(
+        run,
+        data=options.data,
+        samples=options.samples,
+        calibration=options.most_calibration,
+        seed=options.seed,
+    )
+    return convert_subject(subject, out, options)
+
+
+def require_possible(out: Path, options: ConvertOptions) -> None:
+    """Find out before the work whether what is asked for can be.
+
+    Raises:
+        ConversionError: when a variant's name is unknown.
+        UnknownDeviceError: when the target is unknown.
+        StorageError: when `out` exists or cannot be written.
+    """
     options.choice()
     choose(options.accept)  # a typo there must not wait for the end
     if C_SOURCE in options.accept:
         raise ConversionError(f"{C_SOURCE} has no gate of its own; accept {C_SOURCE_OF} instead.")
     require_free(out, overwrite=options.overwrite)
-    more = REPAIR_CALIBRATION if options.repair else 0
-    subject = prepare(
-        run,
-        data=options.data,
-        samples=options.samples,
-        calibration=max(options.calibration, more),
-        seed=options.seed,
-    )
-    return convert_subject(subject, out, options)
 
 
 def convert_subject(subject: Subject, out: Path, options: ConvertOptions) -> Conversion:
@@ -147,7 +162,7 @@ def convert_subject(subject: Subject, out: Path, options: ConvertOptions) -> Con
     try:
         with staged_bundle(out, overwrite=options.overwrite) as folder:
             maker = _Maker(folder, ingredients, subject, options)
-            outcomes += maker.make_all(choice.recipes)
+            outcomes += maker.make_all([recipe.of(ingredients) for recipe in choice.recipes])
             if not any(outcome.shipped for outcome in outcomes):
                 raise _NothingToShipError
             if choice.c_source:
@@ -163,6 +178,7 @@ def convert_subject(subject: Subject, out: Path, options: ConvertOptions) -> Con
         bundle=bundle,
         samples=len(subject.held_out.inputs),
         held_out=subject.record.data.held_out,
+        labelled=subject.held_out.labels is not None,
         warnings=tuple(subject.warnings()),
     )
 
@@ -230,7 +246,7 @@ class _Maker:
 
     def _made(self, recipe: Recipe) -> tuple[QuantisationPlan, bytes]:
         plan = self.options.plan()
-        if self.options.calibrate_by != "auto":
+        if self.options.calibrate_by != "auto" or not recipe.calibrated:
             return plan, recipe.make(self.ingredients, plan)
         rehearsal, file = self.subject.rehearsal, self._file(recipe)
         return make_best(recipe, self.ingredients, plan, rehearsal, file)
@@ -304,12 +320,15 @@ class _Maker:
             shipped=shipped,
             plan=attempt.plan,
             noise=self._noise(recipe, mended or attempt) if wanted else (),
-            abstain=choose_abstain(
-                self._as_given(attempt.proof.probabilities),
-                self.subject.held_out.labels,
-                self.options.answers_right,
-            ),
+            abstain=self._abstain(attempt.proof),
         )
+
+    def _abstain(self, proof: Proof) -> Abstain | None:
+        labels = self.subject.held_out.labels
+        if labels is None:
+            return None  # nobody knows which answers are right
+        given = self._as_given(proof.probabilities)
+        return choose_abstain(given, labels, self.options.answers_right)
 
 
 def _make_c_source(

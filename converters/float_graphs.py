@@ -33,28 +33,39 @@ def tflite_from_keras(model: Any) -> bytes:
     Raises:
         ConversionError: when TensorFlow cannot convert it.
     """
-    from converters.keras_quiet import tensorflow
-
-    with tempfile.TemporaryDirectory(prefix="edgeproof-") as scratch:
-        try:
-            with quiet_converters():
-                if is_keras2(model):
-                    _save_keras2(model, scratch)
-                else:
-                    _save_keras3(model, scratch)
-                converted = tensorflow.lite.TFLiteConverter.from_saved_model(scratch).convert()
-        except Exception as exc:  # TensorFlow raises whatever it meets
-            said = unsupported_operators(str(exc)) or brief(exc)
-            raise ConversionError(
-                f"TensorFlow's converter cannot convert the model: {said}"
-            ) from exc
-    graph = TfliteGraph(converted)
+    graph = TfliteGraph(_converted(model, model.input_shape, "uint8"))
     graph.fold_reshapes()
     graph.rename_io(INPUT_NAME, OUTPUT_NAME)
     return graph.to_bytes()
 
 
-def _save_keras3(model: Any, folder: str) -> None:
+def plain_tflite_from_keras(model: Any, input_shape: tuple[int | None, ...]) -> bytes:
+    """The float32 TFLite file of a model that takes what it was trained on, float32.
+
+    Raises:
+        ConversionError: when TensorFlow cannot convert it.
+    """
+    return _converted(model, input_shape, "float32")
+
+
+def _converted(model: Any, input_shape: tuple[int | None, ...], dtype: str) -> bytes:
+    from converters.keras_quiet import tensorflow
+
+    with tempfile.TemporaryDirectory(prefix="edgeproof-") as scratch:
+        try:
+            with quiet_converters():
+                save = _save_keras2 if is_keras2(model) else _save_keras3
+                save(model, scratch, input_shape, dtype)
+                converter = tensorflow.lite.TFLiteConverter.from_saved_model(scratch)
+                return bytes(converter.convert())
+        except Exception as exc:  # TensorFlow raises whatever it meets
+            said = unsupported_operators(str(exc)) or brief(exc)
+            raise ConversionError(
+                f"TensorFlow's converter cannot convert the model: {said}"
+            ) from exc
+
+
+def _save_keras3(model: Any, folder: str, input_shape: tuple[int | None, ...], dtype: str) -> None:
     from converters.keras_quiet import keras
 
     archive = keras.export.ExportArchive()
@@ -62,12 +73,12 @@ def _save_keras3(model: Any, folder: str) -> None:
     archive.add_endpoint(
         "serve",
         lambda image: model(image, training=False),
-        input_signature=[keras.InputSpec(shape=model.input_shape, dtype="uint8", name=INPUT_NAME)],
+        input_signature=[keras.InputSpec(shape=input_shape, dtype=dtype, name=INPUT_NAME)],
     )
     archive.write_out(folder, verbose=False)
 
 
-def _save_keras2(model: Any, folder: str) -> None:
+def _save_keras2(model: Any, folder: str, input_shape: tuple[int | None, ...], dtype: str) -> None:
     from converters.keras_quiet import tensorflow
 
     archive = keras_of(model).export.ExportArchive()
@@ -75,7 +86,7 @@ def _save_keras2(model: Any, folder: str) -> None:
     archive.add_endpoint(
         "serve",
         lambda image: model(image, training=False),
-        input_signature=[tensorflow.TensorSpec(model.input_shape, "uint8", INPUT_NAME)],
+        input_signature=[tensorflow.TensorSpec(input_shape, dtype, INPUT_NAME)],
     )
     archive.write_out(folder)
 

@@ -95,5 +95,7 @@ def subject_from_model(
 
 
 def _entries(photographs: Photographs, root: Path) -> tuple[tuple[str, int], ...]:
+    if photographs.labels is None:
+        return ()  # a record names pictures with their labels
     files = (file.relative_to(root).as_posix() for file in photographs.files)
     return tuple(zip(files, map(int, photographs.labels), strict=True))

@@ -54,17 +54,17 @@ def keras_of(model: Any) -> Any:
     return keras
 
 
-def load_h5(file: Path) -> Any:
-    """Load a whole model, without what it was trained with.
+def load_h5(file: Path, *, trust: bool = False) -> Any:
+    """Load a whole model, without what it was trained with. What Keras 3 wrote, Keras 3 reads.
+
+    Args:
+        trust: whether code in it may run.
 
     Raises:
         ConversionError: when tf_keras is not installed.
         RunError: when the file is none, holds code or custom layers, or more than it should.
     """
-    with status_line("loading TensorFlow"):
-        tf_keras = _tf_keras()
     import h5py
-    from tensorflow import variable_creator_scope
 
     try:
         # Opened once: what was looked at is what is loaded.
@@ -74,14 +74,61 @@ def load_h5(file: Path) -> Any:
         raise RunError(f"{file}: {why}.") from exc
     with opened:
         try:
-            stored = _stored_numbers(file, opened)
-            _require_plain(file, _structure(file, opened), tf_keras)
+            stored = require_whole(file, opened)
+            structure = _structure(file, opened)
+            if str(opened.attrs.get("keras_version", "")).startswith("3"):
+                from converters.incoming.keras_file import load_keras3_h5
+
+                return load_keras3_h5(file, structure, trust=trust)
+            with status_line("loading TensorFlow"):
+                tf_keras = _tf_keras()
+            from tensorflow import variable_creator_scope
+
+            if not trust:
+                _require_plain(file, structure, tf_keras)
             with quiet_native_stderr(), variable_creator_scope(_no_more_than(file, stored)):
                 return tf_keras.models.load_model(opened, compile=False)
+        except ConversionError:
+            raise
         except RunError:
             raise
         except Exception as exc:  # h5py and Keras raise whatever they meet
             raise RunError(f"{file}: does not load: {brief(exc)}") from exc
+
+
+def load_json(structure: Path, weights: Path) -> Any:
+    """Build a model from its JSON, and load its weights from an HDF5 file.
+
+    Raises:
+        ConversionError: when tf_keras is not installed.
+        RunError: when either is damaged, holds code, or they do not fit each other.
+    """
+    import h5py
+
+    if structure.stat().st_size > MAX_STRUCTURE_BYTES:
+        raise RunError(f"{structure}: is larger than the structure of any model.")
+    try:
+        text = structure.read_text(encoding="utf-8")
+        described = json.loads(text)
+        with h5py.File(weights, "r") as opened:
+            stored = require_whole(weights, opened)
+        if '"registered_name"' in text:
+            from converters.incoming.keras_file import load_keras3_json
+
+            return load_keras3_json(structure, text, weights)
+        with status_line("loading TensorFlow"):
+            tf_keras = _tf_keras()
+        from tensorflow import variable_creator_scope
+
+        _require_plain(structure, described, tf_keras)
+        with quiet_native_stderr(), variable_creator_scope(_no_more_than(structure, stored)):
+            model = tf_keras.models.model_from_json(text)
+            model.load_weights(weights)
+        return model
+    except (RunError, ConversionError):
+        raise
+    except Exception as exc:  # h5py and Keras raise whatever they meet
+        raise RunError(f"{structure}: does not load with {weights.name}: {brief(exc)}") from exc
 
 
 def _tf_keras() -> Any:
@@ -98,7 +145,7 @@ def _tf_keras() -> Any:
     return tf_keras
 
 
-def _stored_numbers(file: Path, opened: Any) -> int:
+def require_whole(file: Path, opened: Any) -> int:
     """How many weights the file holds. Raises RunError when they lie elsewhere or are too many."""
     import h5py
 
@@ -140,7 +187,7 @@ def _require_plain(file: Path, structure: Any, tf_keras: Any) -> None:
     """Raises RunError for whatever is not an object of Keras itself, or is code."""
     known = {name for part in _PARTS for name in vars(getattr(tf_keras, part))}
     known |= _MODELS | _VALUES | _FUNCTION_LAYERS
-    for entry in _objects(structure):
+    for entry in described_objects(structure):
         kind, config = entry["class_name"], entry.get("config")
         config = config if isinstance(config, dict) else {}
         called = f"layer {config['name']!r}" if "name" in config else "part of the model"
@@ -163,16 +210,16 @@ def _require_plain(file: Path, structure: Any, tf_keras: Any) -> None:
             )
 
 
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
+def described_objects(value: Any) -> Iterator[dict[str, Any]]:
     """Every object described anywhere in a structure."""
     if isinstance(value, dict):
         if "class_name" in value:
             yield value
         for part in value.values():
-            yield from _objects(part)
+            yield from described_objects(part)
     elif isinstance(value, list):
         for part in value:
-            yield from _objects(part)
+            yield from described_objects(part)
 
 
 def _no_more_than(file: Path, stored: int) -> Callable[..., Any]:

@@ -79,6 +79,7 @@ class Conversion:
         samples: how many held-out pictures were compared.
         held_out: which part of the data they are: `test` or `val`.
         warnings: what makes the proof worth less.
+        labelled: whether anybody knows the right answers.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -87,6 +88,7 @@ class Conversion:
     samples: int
     held_out: str
     warnings: tuple[str, ...] = ()
+    labelled: bool = True
 
     def require(self, accept: Sequence[str] = ()) -> None:
         """Raises ParityError when a variant has problems and is not accepted by name."""

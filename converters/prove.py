@@ -17,6 +17,7 @@ from converters.errors import ConversionError
 from converters.export_head import EXPORTED
 from converters.gates import Verdict, gates
 from converters.run_folder import Photographs
+from converters.trained import TrainedModel
 from converters.variants import Recipe
 from edge_runtime.engines import Engine, installed_engines, load_engine
 from edge_runtime.engines.base import threads_or_all
@@ -67,15 +68,7 @@ def reference_probabilities(
         ConversionError: when it answers NaN or infinity, or what its head says are probabilities
             are none; nothing can be proven against that.
     """
-    from converters.keras_quiet import tensorflow
-
-    ask = _as_graph(model)
-    parts = []
-    for start in range(0, len(photographs.inputs), _PREDICT_BATCH):
-        batch = photographs.inputs[start : start + _PREDICT_BATCH]
-        parts.append(np.asarray(ask(tensorflow.constant(batch))))
-        advance(len(batch))
-    raw = np.concatenate(parts)
+    raw = raw_answers(model, photographs.inputs, advance)
     _require_unanswered(model, raw, head)
     reference = head.probabilities(raw)
     bad = np.flatnonzero(~np.isfinite(reference).all(axis=1))
@@ -84,8 +77,29 @@ def reference_probabilities(
             f"The trained model itself answers NaN or infinity for {len(bad)} of {len(reference)} "
             f"pictures, such as {photographs.files[bad[0]]}; train again."
         )
-    _require_probabilities(reference, head)
+    if not isinstance(model, TrainedModel):
+        _require_probabilities(reference, head)
     return reference
+
+
+def raw_answers(
+    model: Any, pixels: np.ndarray, advance: Callable[[int], None] = lambda _: None
+) -> np.ndarray:
+    """What comes out of the trained model itself: float32, (samples, units)."""
+    ask = model.answers if isinstance(model, TrainedModel) else _keras_answers(model)
+    parts = []
+    for start in range(0, len(pixels), _PREDICT_BATCH):
+        batch = pixels[start : start + _PREDICT_BATCH]
+        parts.append(ask(batch))
+        advance(len(batch))
+    return np.concatenate(parts)
+
+
+def _keras_answers(model: Any) -> Callable[[np.ndarray], np.ndarray]:
+    from converters.keras_quiet import tensorflow
+
+    ask = _as_graph(model)
+    return lambda batch: np.asarray(ask(tensorflow.constant(batch)))
 
 
 @lru_cache(maxsize=1)  # a conversion asks twice, and to trace the model takes as long as to ask
@@ -104,6 +118,8 @@ def _require_unanswered(model: Any, raw: np.ndarray, head: Head) -> None:
 
     Every file would agree with a reference that has it twice as well.
     """
+    if isinstance(model, TrainedModel):
+        return  # its head was found by its very answers
     rows = raw.sum(axis=1)
     answered = {
         "logits": raw.min() >= 0 and np.abs(rows - 1).max() <= _SUM_TOLERANCE,

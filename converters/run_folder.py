@@ -93,16 +93,17 @@ class Photographs:
     Attributes:
         files: where each came from.
         inputs: uint8, (samples, H, W, 3), as `Preprocess` makes them.
-        labels: int64, (samples,): index of the right label.
+        labels: int64, (samples,): index of the right label; `None` where nobody knows them.
     """
 
     files: tuple[Path, ...]
     inputs: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
 
     def first(self, count: int) -> Photographs:
         """The first so many; they are in random order."""
-        return Photographs(self.files[:count], self.inputs[:count], self.labels[:count])
+        labels = None if self.labels is None else self.labels[:count]
+        return Photographs(self.files[:count], self.inputs[:count], labels)
 
 
 def read_record(run: Path) -> TrainingRecord:

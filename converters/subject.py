@@ -33,10 +33,12 @@ class Subject:
     """A trained model, ready to be converted and compared.
 
     Attributes:
-        model: the Keras model: uint8 (batch, H, W, 3) to (batch, units).
+        model: the Keras model, uint8 (batch, H, W, 3) to (batch, units), or a `TrainedModel`.
         held_out: pictures that training did not fit.
         calibration: pictures of the training set.
         reference: float32, (held out, labels): the model's own probabilities.
+        taken: of a model from elsewhere, what is known of it from where, in words.
+        doubts: what else makes the proof worth less, in words.
     """
 
     run: Path
@@ -45,6 +47,8 @@ class Subject:
     held_out: Photographs
     calibration: Photographs
     reference: np.ndarray
+    taken: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @cached_property
     def rehearsal(self) -> Rehearsal:
@@ -56,6 +60,7 @@ class Subject:
 
     def warnings(self) -> Iterator[str]:
         """What makes this proof worth less, in words."""
+        yield from self.doubts
         answers = np.unique(self.reference.argmax(axis=1))
         if len(answers) == 1:
             label = self.record.labels[int(answers[0])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from converters.quantisation_plan import QuantisationPlan
 from converters.tflite import quantize as quantize_tflite
 from converters.tflite.calibration import Calibration
 from converters.tflite.metadata import with_metadata as with_tflite_metadata
+from converters.trained import TrainedModel
 from edge_runtime.errors import did_you_mean
 from edge_runtime.head import Head
 from edge_runtime.manifest import Format, Precision
@@ -35,7 +36,7 @@ class Ingredients:
     """What variants are made of. The float graphs are made on first use, once.
 
     Attributes:
-        model: the trained Keras model.
+        model: the trained Keras model, or a model from elsewhere.
         head: what the trained model's output means; every file answers probabilities.
         name: what the files call the model.
         labels: in the order of the answers.
@@ -61,11 +62,15 @@ class Ingredients:
     @cached_property
     def tflite(self) -> bytes:
         """The float32 TFLite graph, without metadata."""
+        if isinstance(self.model, TrainedModel):
+            return self.model.tflite(self.head)
         return float_graphs.tflite_from_keras(answering_probabilities(self.model, self.head))
 
     @cached_property
     def onnx(self) -> bytes:
         """The float32 ONNX graph, without metadata."""
+        if isinstance(self.model, TrainedModel):
+            return self.model.onnx(self.head, lambda: self.tflite)
         return float_graphs.onnx_from_tflite(self.tflite)
 
     @cached_property
@@ -104,7 +109,7 @@ class Recipe:
     @property
     def calibrated(self) -> bool:
         """Whether its activations have ranges, found from calibration pictures."""
-        return self.precision in ("int8", "int16x8")
+        return self.plans and self.precision in ("int8", "int16x8")
 
     def file(self, ingredients: Ingredients, plan: QuantisationPlan | None = None) -> bytes:
         """The whole file, with labels and preprocessing inside. Raises ConversionError."""
@@ -128,6 +133,13 @@ class Recipe:
             precision=self.precision,
             description=ingredients.description,
         )
+
+    def of(self, ingredients: Ingredients) -> Recipe:
+        """The same recipe; where the model is that variant already, the one that only packs it."""
+        if not isinstance(ingredients.model, TrainedModel):
+            return self
+        pack = ingredients.model.as_it_is(ingredients.head).get(self.name)
+        return self if pack is None else replace(self, make=lambda _, __: pack(), plans=False)
 
 
 def _onnx_float16(ingredients: Ingredients, plan: QuantisationPlan) -> bytes:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from edge_runtime.errors import TensorError
 
+HeadKind = Literal["softmax", "sigmoid", "logits", "logit", "independent"]
+
 
 class Head(BaseModel):
     """What the numbers in the output tensor mean.
@@ -16,12 +18,13 @@ class Head(BaseModel):
     Attributes:
         kind: `softmax`: one probability per label, as they are; `sigmoid`: one number, the
             probability of the second of two labels; `logits`: one number per label that a softmax
-            has still to turn into probabilities; `logit`: one number, the same for a sigmoid.
+            has still to turn into probabilities; `logit`: one number, the same for a sigmoid;
+            `independent`: one probability per label, each for itself: they need not add up to one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["softmax", "sigmoid", "logits", "logit"]
+    kind: HeadKind
 
     def output_units(self, num_labels: int) -> int:
         """How many numbers the model answers for that many labels."""
@@ -48,7 +51,7 @@ class Head(BaseModel):
             want = "(batch, 1)" if self.single else "(batch, labels)"
             raise TensorError(f"A {self.kind} head takes {want}; got shape {outputs.shape}.")
         outputs = outputs.astype(np.float32, copy=False)
-        if self.kind == "softmax":
+        if self.kind in ("softmax", "independent"):
             return outputs
         if self.kind == "sigmoid":
             return np.concatenate([1.0 - outputs, outputs], axis=1)

@@ -210,8 +210,9 @@ class Variant(_Record):
 
     @property
     def proven_unsure(self) -> bool:
-        """Whether no score was high enough to rely on; false where nobody looked (schema 1)."""
-        return self.floor is not None and self.abstain is None
+        """Whether no score was high enough to rely on; false where nobody could look."""
+        looked = self.floor is not None and self.parity.accuracy is not None
+        return looked and self.abstain is None
 
     @property
     def min_score(self) -> float:

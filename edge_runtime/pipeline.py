@@ -125,7 +125,7 @@ def run(
             loop.write_the_rest()
         except KeyboardInterrupt:
             loop.summary.interrupted = True
-            fanout.hurry()
+            stop.set()
             loop.write_the_rest()
         finally:
             fanout.end()

@@ -25,6 +25,9 @@ _QUALITY = 80
 # True for every variant that changed a picture, so that a filter by variant leaves them so.
 LOST = "Right before, wrong now"
 WRONG = "Wrong before"
+CHANGED = "Another answer"
+# In place of a label where nobody knows it.
+_UNKNOWN = -2
 _ORDER: tuple[Kind, ...] = ("lost", "won", "other")
 
 
@@ -114,8 +117,12 @@ def flips(outcomes: Sequence[Outcome], subject: Subject) -> Flips:
     shown = _thumbnails(_in_turn(changed), subject)
     order = sorted(shown, key=lambda row: _place(row, changed))
     groups = []
-    for title, right in ((LOST, True), (WRONG, False)):
-        rows = [row for row in order if (before[row] == subject.held_out.labels[row]) == right]
+    truths = _truths(subject)
+    titles = ((LOST, True), (WRONG, False))
+    if subject.held_out.labels is None:
+        titles = ((CHANGED, True), (CHANGED, False))
+    for title, right in titles:
+        rows = [row for row in order if (before[row] == truths[row]) == right]
         if rows:
             pictures = tuple(_picture(row, changed, shown[row], subject) for row in rows)
             groups.append(Group(title, pictures))
@@ -127,6 +134,12 @@ def flips(outcomes: Sequence[Outcome], subject: Subject) -> Flips:
         left_out=total - len(shown),
         pixelated=subject.record.preprocess.width < THUMBNAIL_SIDE // 2,
     )
+
+
+def _truths(subject: Subject) -> np.ndarray:
+    """The right labels, `_UNKNOWN` where nobody knows them."""
+    labels = subject.held_out.labels
+    return np.full(len(subject.held_out.inputs), _UNKNOWN) if labels is None else labels
 
 
 class _Changed:
@@ -145,7 +158,7 @@ class _Changed:
         self.probabilities = probabilities
         self.after = first_labels(probabilities)
         self.change = np.abs(np.nan_to_num(probabilities) - subject.reference).max(axis=1)
-        truths = subject.held_out.labels
+        truths = _truths(subject)
         self.rows: dict[int, Kind] = {
             int(row): kind_of(int(truths[row]), int(before[row]), int(self.after[row]))
             for row in np.flatnonzero(self.after != before)
@@ -213,10 +226,11 @@ def _picture(row: int, changed: Sequence[_Changed], uri: str, subject: Subject) 
         if row in found.rows
     )
     reference = subject.reference[row]
+    truth = int(_truths(subject)[row])
     return Picture(
         uri,
         _name(subject.held_out.files[row]),
-        labels[int(subject.held_out.labels[row])],
+        "" if truth == _UNKNOWN else labels[truth],
         *_answer(labels, int(reference.argmax()), reference),
         changes,
     )

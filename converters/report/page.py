@@ -38,7 +38,11 @@ def render_report(
     """The page's text."""
     labels, truths = subject.record.labels, subject.held_out.labels
     reference, samples = subject.reference, len(subject.held_out.inputs)
-    right = int((reference.argmax(axis=1) == truths).sum())
+    accuracy, accuracy_interval = None, "nobody has labelled the pictures"
+    if truths is not None:
+        right = int((reference.argmax(axis=1) == truths).sum())
+        accuracy = right / samples
+        accuracy_interval = f"95 % interval {interval(*wilson_interval(right, samples))}"
     made = any(outcome.proof for outcome in outcomes)
     held_out = subject.record.data.held_out
     created = datetime.fromisoformat(manifest.provenance["created"])
@@ -49,17 +53,18 @@ def render_report(
         held_out=held_out,
         created=created.strftime("%Y-%m-%d %H:%M UTC"),
         total=len(outcomes),
-        reference_accuracy=percent(right / samples),
-        reference_interval=interval(*wilson_interval(right, samples)),
+        reference_accuracy=percent(accuracy),
+        reference_interval=accuracy_interval,
+        labelled=truths is not None,
         verdict=judge(outcomes, samples, held_out),
         warnings=tuple(subject.warnings()),
         c_source=c_source,
-        figures=figures_table(outcomes, right / samples),
-        recall=recall_table(outcomes, labels, truths, reference),
+        figures=figures_table(outcomes, accuracy),
+        recall=None if truths is None else recall_table(outcomes, labels, truths, reference),
         matrix=matrix_tables(manifest),
-        tradeoff=tradeoff_figures(outcomes, right / samples) if made else None,
+        tradeoff=tradeoff_figures(outcomes, accuracy or 0.0) if made else None,
         noise=noisy_variants(outcomes),
-        confusion=confusions(outcomes, labels, truths, reference),
+        confusion=None if truths is None else confusions(outcomes, labels, truths, reference),
         flips=flips(outcomes, subject),
         repairs=repairs(outcomes),
         provenance=provenance(manifest),

@@ -93,22 +93,37 @@ _SCHEMES = {
 }
 
 
+def _whence(training: Mapping[str, Any], *, taken: bool) -> Facts:
+    """The run that a model is from; of one from elsewhere only its file is known."""
+    if taken:
+        return [("file", str(training.get("run", "?")))]
+    return [
+        ("run", f"{training.get('run', '?')} ({training.get('architecture', '?')})"),
+        ("trained", str(training.get("created") or "?")),
+    ]
+
+
 def _made(manifest: Manifest) -> Facts:
     made = manifest.provenance
     training: Mapping[str, Any] = made.get("training", {})
     pictures: Mapping[str, Any] = made.get("pictures", {})
     machine: Mapping[str, Any] = made.get("machine", {})
+    taken = [text.partition(": ") for text in map(str, made.get("taken", ()))]
+    kind = "pictures" if taken else "training pictures"
     said = [machine.get("cpu"), machine.get("architecture"), machine.get("os")]
     return [
         ("command", str(made.get("command") or "called from Python")),
-        ("run", f"{training.get('run', '?')} ({training.get('architecture', '?')})"),
-        ("trained", str(training.get("created") or "?")),
+        *_whence(training, taken=bool(taken)),
+        *((what, value) for what, _, value in taken),
         ("trained model", f"SHA-256 {training.get('model_sha256', '?')}"),
         (
             "compared on",
             f"{pictures.get('held_out', '?')} {pictures.get('held_out_set', '')} pictures",
         ),
-        ("calibrated on", f"up to {pictures.get('calibration', '?')} training pictures"),
+        (
+            "calibrated on",
+            f"up to {pictures.get('calibration', '?')} {kind}",
+        ),
         ("machine", ", ".join(str(part) for part in said if part)),
         ("Python", str(machine.get("python") or "?")),
     ]

@@ -54,7 +54,7 @@ def columns(outcomes: Sequence[Outcome]) -> tuple[Column, ...]:
     )
 
 
-def figures_table(outcomes: Sequence[Outcome], reference_accuracy: float) -> Figures:
+def figures_table(outcomes: Sequence[Outcome], reference_accuracy: float | None) -> Figures:
     """Every variant's figures. Those that could not be made have none."""
     proofs = [o.proof for o in outcomes]
     parities = [p.parity if p else None for p in proofs]
@@ -70,6 +70,8 @@ def figures_table(outcomes: Sequence[Outcome], reference_accuracy: float) -> Fig
         ),
         row("McNemar's p", "how likely a split so unequal is if neither is better", _likelihood),
     ]
+    if reference_accuracy is None:
+        answers = []  # nobody knows what is right
     if any(o.abstain and o.abstain.min_score for o in outcomes):
         answers.append(
             Row(
@@ -107,7 +109,7 @@ def figures_table(outcomes: Sequence[Outcome], reference_accuracy: float) -> Fig
     return Figures(
         columns(outcomes),
         (
-            ("Right answers", tuple(answers)),
+            *((("Right answers", tuple(answers)),) if answers else ()),
             ("The model's answers", tuple(same)),
             ("The model's numbers", tuple(numbers)),
             ("Cost", tuple(cost)),

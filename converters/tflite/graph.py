@@ -122,6 +122,14 @@ class TfliteGraph:
         """A tensor's type, such as `INT8`."""
         return _TYPE_NAMES[self._graph.tensors[tensor].type]
 
+    def metadata(self, name: bytes) -> bytes | None:
+        """What the file keeps under that name for its readers; `None` when it keeps nothing."""
+        for entry in self._model.metadata or []:
+            data = self._model.buffers[entry.buffer].data if entry.name == name else None
+            if data is not None:
+                return bytes(data)
+        return None
+
     def constant(self, tensor: int) -> np.ndarray | None:
         """The numbers that a constant tensor holds, as stored; `None` when it is computed.
 

@@ -47,7 +47,7 @@ class WebOptions(SinkOptions):
         state, region = RunState(opening), opening.options.region
         server = WebServer(
             listening,
-            lambda: Pages(state, region, opening.blur, opening.note),
+            lambda: Pages(state, region, opening.blur),
             host=self.host,
             token=token,
             on_note=opening.note,

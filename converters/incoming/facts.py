@@ -1,0 +1,72 @@
+"""What a model file says of itself; it comes from the inspecting process as JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# A file may say anything: what is kept of it is bounded.
+_Text = Annotated[str, Field(max_length=4000)]
+
+
+class _Fact(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorFacts(_Fact):
+    """An input or output.
+
+    Attributes:
+        shape: with the batch; `None` for a dimension that is free.
+        scale: real value of one step; 0 when it is not quantised.
+    """
+
+    name: _Text
+    shape: Annotated[tuple[int | None, ...], Field(max_length=16)]
+    dtype: str
+    scale: float = 0.0
+    zero_point: int = 0
+
+    @property
+    def shape_text(self) -> str:
+        """Such as `(1, 224, 224, 3)`, with `?` for what is free."""
+        return f"({', '.join('?' if n is None else str(n) for n in self.shape)})"
+
+
+class PixelFacts(_Fact):
+    """How the file wants its pixels: `(pixel * scale - mean) / std`, and who says so.
+
+    Attributes:
+        mean, std: one number, or one a channel.
+        origin: in words, such as `TFLite metadata`.
+    """
+
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    origin: _Text
+
+
+class Facts(_Fact):
+    """All of it. What the file does not say is `None` or empty.
+
+    Attributes:
+        precision: of an already quantised file, as a variant is called; empty when it is float.
+        labels: in the order of the answers; `labels_origin` says who says so.
+        channels: `rgb` or `bgr`.
+        ends_in: the operator that makes the answers: `softmax`, `sigmoid` or empty.
+        notes: what else a user should know, in words.
+    """
+
+    inputs: tuple[TensorFacts, ...]
+    outputs: tuple[TensorFacts, ...]
+    precision: str = ""
+    pixels: PixelFacts | None = None
+    labels: Annotated[tuple[_Text, ...], Field(max_length=100_000)] = ()
+    labels_origin: _Text = ""
+    channels: str = ""
+    channels_origin: _Text = ""
+    ends_in: str = ""
+    name: _Text = ""
+    notes: tuple[_Text, ...] = ()

@@ -1,0 +1,324 @@
+"""From a file of somebody else's to a subject that is converted and proven like one of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.errors import ConversionError, RunError
+from converters.incoming.convention import Asked, Convention, Taken, convention_of
+from converters.incoming.facts import Facts
+from converters.incoming.guess import Guess, guesses, is_sure
+from converters.incoming.inspection import Inspector
+from converters.incoming.kinds import Kind, weights_beside
+from converters.incoming.labels import labels_of
+from converters.incoming.onnx2tf import HOW_TO_INSTALL, find_onnx2tf
+from converters.incoming.pictures import Drawn, Found, draw, few_of, find_pictures, indices_of
+from converters.prove import raw_answers, reference_probabilities
+from converters.run_folder import DataEntry, ModelEntry, TrainingRecord
+from converters.subject import Subject
+from converters.trained import TrainedModel
+from converters.variants import RECIPES
+from edge_runtime.files import sha256_file
+from edge_runtime.head import Head, HeadKind
+from edge_runtime.progress import progress_bar, status_line
+
+# Softmax of eight bits over a thousand labels is as far from 1 as this.
+_SUM_TOLERANCE = 0.02
+_GUESS_PICTURES = 200
+
+
+@dataclass(frozen=True)
+class ForeignOptions:
+    """What a model from elsewhere is told of.
+
+    Attributes:
+        labels: file of labels, in the order of the answers.
+        calibrate: folder of real pictures, with or without class folders.
+        weights: of a model whose structure is JSON.
+        guess: whether the usual conventions are tried instead of asking.
+        trust: whether code in the file may run.
+    """
+
+    labels: Path | None = None
+    calibrate: Path | None = None
+    weights: Path | None = None
+    asked: Asked = field(default_factory=Asked)
+    guess: bool = False
+    trust: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A subject, and what had to be known for it.
+
+    Attributes:
+        variants: what is made unless the user says otherwise.
+        notes: why other variants are not, in words.
+        tried: conventions that were guessed from, the best first; empty when nobody guessed.
+    """
+
+    subject: Subject
+    taken: tuple[Taken, ...]
+    variants: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    tried: tuple[Guess, ...] = ()
+
+
+def prepare_foreign(
+    path: Path,
+    kind: Kind,
+    options: ForeignOptions,
+    *,
+    samples: int = 500,
+    calibration: int = 200,
+    seed: int = 0,
+    tell: Callable[[tuple[Taken, ...], tuple[Guess, ...]], None] = lambda _, __: None,
+) -> Prepared:
+    """Inspect a model, settle how pictures become its input, and ask it for its answers.
+
+    Args:
+        tell: given what was taken from where, and what was guessed, before the long work begins.
+
+    Raises:
+        RunError: when the file is damaged or hostile, or something that must be known is not.
+        ConversionError: when what reads or runs it is not installed, or it answers NaN.
+    """
+    found = find_pictures(_pictures(path, options))
+    reader: dict[str, Any] = {}
+    if kind in ("keras", "h5", "json"):
+        reader["trust"] = options.trust
+    if kind == "json":
+        del reader["trust"]
+        reader["weights"] = str(weights_beside(path, options.weights))
+    with status_line(f"looking at {path.name}"), Inspector() as inspector:
+        facts = inspector.facts(kind, path, **reader)
+    _require_one_output(path, facts)
+    asked = replace(options.asked, scale=1.0) if options.guess else options.asked
+    convention, taken = convention_of(str(path), facts, asked)
+    model = _opened(kind, path, facts, convention, reader)
+    units = raw_answers(model, few_of(found, convention.preprocess, 1).inputs).shape[1]
+    labels, from_where = labels_of(facts, units, options.labels, found)
+    indices = indices_of(found, labels)
+    tried: tuple[Guess, ...] = ()
+    if options.guess:
+        tried = _guessed(path, model, facts, found, indices, seed)
+        if tried[0].accuracy <= 0:
+            raise RunError(
+                f"{path}: no convention answers one picture right; are these its labels?"
+            )
+        model.convention = tried[0].convention
+        taken = (*(t for t in taken if t.what not in ("scaling", "channels")), _as_taken(tried))
+    drawn = draw(
+        found, indices, convention.preprocess, samples=samples, calibration=calibration, seed=seed
+    )
+    raw = raw_answers(model, drawn.held_out.inputs[:_GUESS_PICTURES])
+    head, why = head_of(raw, facts.ends_in)
+    taken = (*taken, from_where, Taken("answers", _HEADS[head.kind], why))
+    tell(taken, tried)
+    subject = _subject(path, model, labels, head, drawn, taken)
+    variants, notes = _what_to_make(model, head, kind)
+    return Prepared(subject, taken, variants, notes, tried)
+
+
+_HEADS = {
+    "softmax": "probabilities",
+    "sigmoid": "one probability, of the second label",
+    "logits": "numbers before a softmax, which is added",
+    "logit": "one number before a sigmoid, which is added",
+    "independent": "a probability for each label by itself",
+}
+
+
+def head_of(raw: np.ndarray, ends_in: str) -> tuple[Head, str]:
+    """What a model's answers mean, and how that is known.
+
+    Args:
+        raw: float32, (samples, units), to real pictures.
+        ends_in: the last operator, as far as it tells.
+    """
+    kind: HeadKind = "logits"
+    inside = bool(np.nanmin(raw) >= -1e-3 and np.nanmax(raw) <= 1 + 1e-3)
+    if raw.shape[1] == 1:
+        kind = "sigmoid" if ends_in == "sigmoid" or (inside and not ends_in) else "logit"
+    elif ends_in == "sigmoid" and inside:
+        kind = "independent"
+    elif ends_in == "softmax" or (inside and _adds_up(raw)):
+        kind = "softmax"
+    low, high = float(np.nanmin(raw)), float(np.nanmax(raw))
+    why = (
+        f"its last operator, {ends_in}" if ends_in else f"what it answers: {low:.3g} to {high:.3g}"
+    )
+    return Head(kind=kind), why
+
+
+def _adds_up(raw: np.ndarray) -> bool:
+    return bool(np.abs(raw.sum(axis=1) - 1).max() <= _SUM_TOLERANCE)
+
+
+def _pictures(path: Path, options: ForeignOptions) -> Path:
+    if options.calibrate is None:
+        raise RunError(
+            f"{path}: was not trained by edgeproof, which therefore has no pictures for it; "
+            "--calibrate FOLDER names a folder of real ones: 100 or more like those that the "
+            "device will see, in class folders where they are labelled."
+        )
+    return options.calibrate
+
+
+def _require_one_output(path: Path, facts: Facts) -> None:
+    if len(facts.outputs) != 1:
+        listed = ", ".join(f"{t.name} {t.shape_text}" for t in facts.outputs[:6])
+        raise RunError(
+            f"{path}: has {len(facts.outputs)} outputs ({listed}); models with one convert. Export "
+            "it with the one that answers a probability per label."
+        )
+
+
+def _opened(
+    kind: Kind, path: Path, facts: Facts, convention: Convention, reader: dict[str, Any]
+) -> Any:
+    """The model on its own runtime; the file was opened before in another process."""
+    from converters.incoming import models
+
+    if kind == "tflite":
+        return models.TfliteModel(path, facts, convention)
+    if kind == "onnx":
+        return models.OnnxModel(path, facts, convention)
+    if kind == "savedmodel":
+        from converters.incoming.savedmodel import load_savedmodel
+
+        return models.SavedModelModel(path, facts, convention, load_savedmodel(path))
+    if kind == "keras":
+        from converters.incoming.keras_file import load_keras
+
+        return models.KerasModel(path, facts, convention, load_keras(path, trust=reader["trust"]))
+    from converters.keras2 import load_h5, load_json
+
+    if kind == "json":
+        loaded = load_json(path, Path(reader["weights"]))
+    else:
+        loaded = load_h5(path, trust=reader["trust"])
+    return models.KerasModel(path, facts, convention, loaded)
+
+
+def _guessed(
+    path: Path,
+    model: Any,
+    facts: Facts,
+    found: Found,
+    indices: np.ndarray | None,
+    seed: int,
+) -> tuple[Guess, ...]:
+    if indices is None:
+        raise RunError(
+            f"{path}: --guess compares right answers, and the pictures of {found.root} are not in "
+            "folders named after the model's labels; name them so, or give --labels FILE."
+        )
+    if facts.precision and facts.inputs[0].scale > 0:
+        raise RunError(
+            f"{path}: its input's quantisation says how pixels are scaled; there is nothing to "
+            "guess. Leave out --guess."
+        )
+    preprocess = model.convention.preprocess
+    pictures = few_of(found, preprocess, _GUESS_PICTURES, indices, seed)
+    assert pictures.labels is not None  # they have their indices
+
+    def probabilities(candidate: Convention, pixels: np.ndarray) -> np.ndarray:
+        model.convention = candidate
+        raw = raw_answers(model, pixels)
+        return head_of(raw, facts.ends_in)[0].probabilities(raw)
+
+    with status_line("trying the usual conventions"):
+        tried = guesses(model.convention, pictures.inputs, pictures.labels, probabilities)
+    return tuple(tried)
+
+
+def _as_taken(tried: tuple[Guess, ...]) -> Taken:
+    best = tried[0]
+    sure = "surely the best" if is_sure(list(tried)) else "others are as good but for chance"
+    count = len(best.right)
+    origin = f"--guess: {best.accuracy:.1%} of {count} pictures right, {sure}; {best.options}"
+    return Taken("scaling", best.name, origin)
+
+
+def _subject(
+    path: Path,
+    model: TrainedModel,
+    labels: tuple[str, ...],
+    head: Head,
+    drawn: Drawn,
+    taken: tuple[Taken, ...],
+) -> Subject:
+    record = TrainingRecord(
+        schema_version=1,
+        architecture=path.name,
+        labels=labels,
+        preprocess=model.convention.preprocess,  # type: ignore[attr-defined]
+        head=head,
+        model=ModelEntry(path="model", sha256=_hash(path)),
+        data=DataEntry(root=str(path.parent), train=(), val=(), test=(), held_out="test"),
+    )
+    held_out = drawn.held_out
+    with progress_bar("the model's own answers", len(held_out.inputs)) as advance:
+        reference = reference_probabilities(model, head, held_out, advance)
+    return Subject(
+        run=path,
+        record=record,
+        model=model,
+        held_out=held_out,
+        calibration=drawn.calibration,
+        reference=reference,
+        taken=tuple(map(str, taken)),
+        doubts=tuple(_doubts(drawn)),
+    )
+
+
+def _doubts(drawn: Drawn) -> list[str]:
+    doubts = []
+    if drawn.shared:
+        doubts.append(
+            f"There are only {len(drawn.held_out.inputs)} pictures: the same ones set the ranges "
+            "of int8 and judge it, which flatters it. A hundred more would tell."
+        )
+    if drawn.damaged:
+        doubts.append(
+            f"{len(drawn.damaged)} pictures could not be read and are left out, such as "
+            f"{drawn.damaged[0].name}."
+        )
+    return doubts
+
+
+def _hash(path: Path) -> str:
+    """Of a file; of a folder, of its graph."""
+    return sha256_file(path if path.is_file() else path / "saved_model.pb")
+
+
+def _what_to_make(
+    model: TrainedModel, head: Head, kind: Kind
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of variants, and why not the others."""
+    packed = tuple(model.as_it_is(head))
+    if packed:
+        return packed, (
+            f"{', '.join(packed)} is the file itself, packed. Nothing else is made of it: what was "
+            "rounded does not come back, so that another precision would be larger or worse.",
+        )
+    names = tuple(recipe.name for recipe in RECIPES)
+    if kind == "onnx" and find_onnx2tf() is None:
+        onnx = tuple(name for name in names if name.startswith("onnx"))
+        return onnx, (f"TFLite files are not made: {HOW_TO_INSTALL}.",)
+    return (), ()
+
+
+def require_known(kind: Kind, options: ForeignOptions) -> None:
+    """Refuse what a run of ours cannot be told. Raises ConversionError."""
+    if kind == "run" and options != ForeignOptions():
+        raise ConversionError(
+            "--labels, --calibrate, --weights, --guess, --trust and what is said of pixels are for "
+            "models from elsewhere; a training run says all that itself."
+        )

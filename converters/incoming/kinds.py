@@ -1,0 +1,220 @@
+"""What a file is, by its content: a name such as `.pb`, `.h5` or `.bin` says several things."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from converters.errors import RunError
+from converters.run_folder import RECORD_NAME
+
+Kind = Literal["run", "keras", "h5", "json", "savedmodel", "tflite", "onnx"]
+
+_HEAD_BYTES = 4096
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_ONNX_GRAPH_TAG = 0x3A  # field 7, of length-delimited bytes
+_EXPORT = "export it to ONNX first"
+
+
+@dataclass(frozen=True)
+class _Stranger:
+    """A format that is no model of ours to read, and what its owner does about it."""
+
+    what: str
+    looks: Callable[[Path, bytes], bool]
+    advice: str
+
+
+def _zip_holding(*endings: str) -> Callable[[Path, bytes], bool]:
+    def looks(path: Path, head: bytes) -> bool:
+        return any(name.endswith(endings) for name in _zip_names(path, head))
+
+    return looks
+
+
+def _begins(*marks: bytes) -> Callable[[Path, bytes], bool]:
+    return lambda _, head: head.startswith(marks)
+
+
+# In this order: a PyTorch file is a ZIP with pickles in it, and pickles are many things.
+_STRANGERS = (
+    _Stranger(
+        "a PyTorch file",
+        _zip_holding("data.pkl", "constants.pkl", ".pth"),
+        "torch.onnx.export(model, picture, 'model.onnx') makes an ONNX file of the model",
+    ),
+    _Stranger(
+        "an edgeproof bundle",
+        _zip_holding("bundle.json"),
+        "it is converted already: edgeproof verify, bench and run take it",
+    ),
+    _Stranger("a NumPy archive of weights", _zip_holding(".npy"), "save the whole model instead"),
+    _Stranger(
+        "a Python pickle",
+        _begins(b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"),
+        f"pickles run code and are not opened; load it where it was made and {_EXPORT}",
+    ),
+    _Stranger(
+        "safetensors: weights without a graph",
+        lambda _, head: len(head) > 8 and head[8:9] == b"{" and b'"dtype"' in head,
+        f"load it into its model and {_EXPORT}",
+    ),
+    _Stranger(
+        "GGUF: a language model",
+        _begins(b"GGUF"),
+        "edgeproof is for models of pictures",
+    ),
+    _Stranger(
+        "a TensorRT engine",
+        _begins(b"ftrt", b"ptrt"),
+        "an engine is made for one GPU; take the ONNX file that it was built from",
+    ),
+    _Stranger(
+        "OpenVINO's XML",
+        lambda _, head: b"<net " in head,
+        "take the ONNX file that it was made from",
+    ),
+    _Stranger(
+        "ncnn's parameters",
+        _begins(b"7767517"),
+        "take the ONNX file that it was made from",
+    ),
+    _Stranger(
+        "a Git LFS pointer, not the file itself",
+        _begins(b"version https://git-lfs"),
+        "run git lfs pull where it was cloned",
+    ),
+    _Stranger("a web page", _begins(b"<!DOCTYPE", b"<!doctype", b"<html"), "download it again"),
+    _Stranger("a gzip archive", _begins(b"\x1f\x8b"), "unpack it first (tar xzf)"),
+)
+
+
+def kind_of(path: Path) -> Kind:
+    """What a model file or folder is.
+
+    Raises:
+        RunError: when it is none that edgeproof reads; the message says what it looks like.
+    """
+    if path.is_dir():
+        return _kind_of_folder(path)
+    if not path.is_file():
+        raise RunError(f"{path}: no such file or folder.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as exc:
+        raise RunError(f"{path}: cannot be read: {exc.strerror}.") from exc
+    if not head:
+        raise RunError(f"{path}: is empty; copy it again.")
+    for kind, looks in _SIGNS.items():
+        if looks(path, head):
+            return kind
+    for stranger in _STRANGERS:
+        if stranger.looks(path, head):
+            raise RunError(f"{path}: is {stranger.what}; {stranger.advice}.")
+    raise RunError(
+        f"{path}: is no model that edgeproof knows by its content: .keras, Keras 2 .h5, JSON with "
+        "weights, a SavedModel folder, .tflite or .onnx. It may be damaged or cut off."
+    )
+
+
+def _kind_of_folder(path: Path) -> Kind:
+    if (path / RECORD_NAME).is_file():
+        return "run"
+    if (path / "saved_model.pb").is_file():
+        return "savedmodel"
+    if (path / "saved_model.pbtxt").is_file():
+        raise RunError(f"{path}: is a SavedModel as text; save it again (tf.saved_model.save).")
+    if (path / "bundle.json").is_file():
+        raise RunError(f"{path}: is a bundle, converted already; verify, bench and run take it.")
+    found = sorted(p.name for p in path.iterdir() if p.suffix in (".keras", ".h5", ".tflite"))
+    hint = f"name the file in it, such as {found[0]}" if found else "was training finished?"
+    raise RunError(
+        f"{path}: no training run there (it holds no {RECORD_NAME} and no saved_model.pb; {hint})."
+    )
+
+
+def _zip_names(path: Path, head: bytes) -> list[str]:
+    if not head.startswith(b"PK"):
+        return []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()[:10_000]
+    except Exception:  # zipfile raises whatever it meets in a damaged archive
+        return []
+
+
+def _is_keras(path: Path, head: bytes) -> bool:
+    return {"config.json", "model.weights.h5"} <= set(_zip_names(path, head))
+
+
+def _is_json(path: Path, head: bytes) -> bool:
+    return head.lstrip()[:1] == b"{" and b'"class_name"' in head
+
+
+def _is_onnx(path: Path, head: bytes) -> bool:
+    """A ModelProto: small known fields, and a graph among them, before anything else."""
+    at = 0
+    while at < len(head) - 1:
+        tag = head[at]
+        if tag == _ONNX_GRAPH_TAG:
+            return at > 0
+        at += 1
+        if tag & 7 == 0 and tag >> 3 in (1, 5):  # IR version, model version
+            while at < len(head) and head[at] & 0x80:
+                at += 1
+            at += 1
+        elif tag & 7 == 2 and tag >> 3 in (2, 3, 4, 6, 8, 14):  # producer, domain, words, opsets
+            length, shift = 0, 0
+            while at < len(head):
+                length |= (head[at] & 0x7F) << shift
+                shift += 7
+                at += 1
+                if not head[at - 1] & 0x80:
+                    break
+            at += length
+        else:
+            return False
+    return False
+
+
+_SIGNS: dict[Kind, Callable[[Path, bytes], bool]] = {
+    "tflite": lambda _, head: head[4:8] == b"TFL3",
+    "h5": _begins(_HDF5),
+    "keras": _is_keras,
+    "json": _is_json,
+    "onnx": _is_onnx,
+}
+
+
+def weights_beside(structure: Path, weights: Path | None) -> Path:
+    """The weights that belong to a model's JSON: as given, or the one HDF5 file beside it.
+
+    Raises:
+        RunError: when there is none, or it is not clear which.
+    """
+    if weights is not None:
+        if not weights.is_file():
+            raise RunError(f"{weights}: no such file; --weights names the JSON model's .h5.")
+        return weights
+    beside = sorted(p for p in structure.parent.iterdir() if p.suffix in (".h5", ".hdf5"))
+    if len(beside) == 1:
+        return beside[0]
+    why = f"{len(beside)} .h5 files lie beside it" if beside else "no .h5 file lies beside it"
+    raise RunError(f"{structure}: is a structure without weights, and {why}; give --weights FILE.")
+
+
+def json_structure(path: Path, most_bytes: int) -> str:
+    """The text of a model's JSON. Raises RunError when it is too large or none."""
+    if path.stat().st_size > most_bytes:
+        raise RunError(f"{path}: is larger than the structure of any model.")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise RunError(f"{path}: is not JSON: {exc}.") from exc
+    return text

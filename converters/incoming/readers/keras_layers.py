@@ -1,0 +1,81 @@
+"""What a Keras model, of Keras 3 or 2, says of itself once it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.errors import RunError
+from converters.incoming.facts import Facts, PixelFacts, TensorFacts
+
+# A layer of scaling that leaves pixels of 0 to 255 larger than this was made for 0 to 1.
+_LARGEST_SCALED = 20.0
+_BEFORE_WEIGHTS = {"InputLayer", "Rescaling", "Normalization", "ZeroPadding2D", "Cropping2D"}
+
+
+def facts_of(path: Path, model: Any) -> Facts:
+    """Its inputs and outputs, and what its first layers do to pixels.
+
+    Raises:
+        RunError: when it has not been built: nobody knows what it takes.
+    """
+    inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
+    if not inputs or not outputs:
+        raise RunError(
+            f"{path}: was saved before it was built, so that nobody knows what it takes; call it "
+            "once, or build(input_shape), and save it again."
+        )
+    return Facts(
+        inputs=tuple(map(_tensor, inputs)),
+        outputs=tuple(map(_tensor, outputs)),
+        pixels=_pixels(model),
+        ends_in=_ends_in(model),
+        name=str(model.name)[:200],
+    )
+
+
+def _tensor(tensor: Any) -> TensorFacts:
+    dtype = tensor.dtype if isinstance(tensor.dtype, str) else tensor.dtype.name
+    name = str(getattr(tensor, "name", ""))[:200]
+    return TensorFacts(name=name, shape=tuple(tensor.shape), dtype=dtype)
+
+
+def _layers(model: Any) -> Iterator[Any]:
+    """In order, those of models inside as well."""
+    for layer in model.layers:
+        if getattr(layer, "layers", None):
+            yield from _layers(layer)
+        else:
+            yield layer
+
+
+def _pixels(model: Any) -> PixelFacts | None:
+    """Whether the model scales pixels itself, and from which range."""
+    for layer in _layers(model):
+        kind = type(layer).__name__
+        if kind == "Rescaling":
+            largest = float(np.abs(np.asarray(layer.scale, np.float64)).max()) * 255
+            return _inside(f"Rescaling layer {layer.name!r}", largest <= _LARGEST_SCALED)
+        if kind == "Normalization":
+            variance = np.asarray(layer.variance, np.float64)
+            return _inside(f"Normalization layer {layer.name!r}", float(variance.max()) > 1)
+        if kind not in _BEFORE_WEIGHTS and kind != "Sequential":
+            return None
+    return None
+
+
+def _inside(origin: str, takes_bytes: bool) -> PixelFacts:
+    scale = 1.0 if takes_bytes else 1 / 255
+    span = "0 to 255" if takes_bytes else "0 to 1"
+    return PixelFacts(scale=scale, origin=f"{origin} inside the model, made for pixels of {span}")
+
+
+def _ends_in(model: Any) -> str:
+    last = model.layers[-1]
+    while getattr(last, "layers", None):
+        last = last.layers[-1]
+    activation = getattr(getattr(last, "activation", None), "__name__", type(last).__name__)
+    return {"softmax": "softmax", "Softmax": "softmax", "sigmoid": "sigmoid"}.get(activation, "")

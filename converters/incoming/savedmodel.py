@@ -1,0 +1,132 @@
+"""SavedModel folders: a program of TensorFlow operators, looked through before it is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.errors import ConversionError, RunError, brief
+from edge_runtime.quiet import quiet_native_stderr
+
+MAX_GRAPH_BYTES = 2 << 30
+# What reaches out of the model: files, the network, Python, other libraries.
+_REACH_OUT = (
+    *("PyFunc", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles", "LoadLibrary"),
+    *("Reader", "RecordDataset", "TextLineDataset", "SummaryFileWriter", "FromTextFile"),
+    *("DebugIdentity", "DebugNanCount", "Rpc", "PrintV2", "LoadDataset", "SaveDataset"),
+    *("SnapshotDataset", "FileSystem", "LMDB", "BigQuery", "WholeFile", "CSVDataset"),
+)
+_PREFERRED = "serving_default"
+
+
+@dataclass(frozen=True, eq=False)
+class SavedModel:
+    """A loaded signature.
+
+    Attributes:
+        folder: where it lies.
+        key: the signature's name.
+        function: the concrete function; it takes its arguments by name.
+        inputs, outputs: name to TensorSpec.
+    """
+
+    folder: Path
+    key: str
+    function: Any
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+
+    def answers(self, values: np.ndarray) -> np.ndarray:
+        """The one output for one input, float32 (batch, ...)."""
+        from converters.keras_quiet import tensorflow
+
+        (name,) = self.inputs
+        (output,) = self.outputs
+        given = self.function(**{name: tensorflow.constant(values)})
+        return np.asarray(given[output])
+
+
+def load_savedmodel(folder: Path) -> SavedModel:
+    """Load the signature that serves.
+
+    Raises:
+        RunError: when it is damaged, has no signature, or holds operators that reach out of it.
+    """
+    from converters.keras_quiet import tensorflow
+
+    _require_harmless(folder)
+    try:
+        with quiet_native_stderr():
+            loaded = tensorflow.saved_model.load(str(folder))
+    except Exception as exc:  # TensorFlow raises whatever it meets
+        raise RunError(f"{folder}: does not load: {brief(exc)}") from exc
+    keys = sorted(loaded.signatures)
+    if not keys:
+        raise RunError(
+            f"{folder}: has no signature, so that nobody knows what it takes; save it with "
+            "tf.saved_model.save(model, folder, signatures=...), or model.export(folder)."
+        )
+    key = _PREFERRED if _PREFERRED in keys else keys[0]
+    function = loaded.signatures[key]
+    function.edgeproof_keeps = loaded  # its variables go with the object that was loaded
+    return SavedModel(
+        folder,
+        key,
+        function,
+        dict(function.structured_input_signature[1]),
+        dict(function.structured_outputs),
+    )
+
+
+def tflite_from_savedmodel(model: SavedModel, input_shape: tuple[int, ...]) -> bytes:
+    """Its float TFLite file, for one picture of that shape (without the batch).
+
+    Raises:
+        ConversionError: when TensorFlow cannot convert it.
+    """
+    from converters.float_graphs import quiet_converters
+    from converters.keras_quiet import tensorflow
+    from converters.unsupported import unsupported_operators
+
+    (name,) = model.inputs
+    spec = tensorflow.TensorSpec((1, *input_shape), model.inputs[name].dtype, name)
+    try:
+        with quiet_converters():
+            called = tensorflow.function(lambda image: model.function(**{name: image}))
+            concrete = called.get_concrete_function(spec)
+            converter = tensorflow.lite.TFLiteConverter.from_concrete_functions(
+                [concrete], model.function
+            )
+            return bytes(converter.convert())
+    except Exception as exc:  # TensorFlow raises whatever it meets
+        said = unsupported_operators(str(exc)) or brief(exc)
+        raise ConversionError(f"TensorFlow's converter cannot convert the model: {said}") from exc
+
+
+def _require_harmless(folder: Path) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    root = folder.resolve()
+    for file in folder.rglob("*"):
+        if not file.resolve().is_relative_to(root):
+            raise RunError(f"{file}: is a link that leads out of the SavedModel; not opened.")
+    file = folder / "saved_model.pb"
+    if file.stat().st_size > MAX_GRAPH_BYTES:
+        raise RunError(f"{file}: is larger than any SavedModel's graph.")
+    parsed = saved_model_pb2.SavedModel()
+    try:
+        parsed.ParseFromString(file.read_bytes())
+    except Exception as exc:  # protobuf raises its own, unrelated classes
+        raise RunError(f"{folder}: its saved_model.pb is damaged: {brief(exc)}.") from exc
+    for graph in parsed.meta_graphs:
+        functions = graph.graph_def.library.function
+        nodes = [*graph.graph_def.node, *(n for f in functions for n in f.node_def)]
+        for node in nodes:
+            if any(word in node.op for word in _REACH_OUT):
+                raise RunError(
+                    f"{folder}: operator {node.op!r} ({node.name[:80]!r}) reaches out of the model "
+                    "to files, the network or Python; such a SavedModel is not run."
+                )

@@ -1,0 +1,314 @@
+"""Pixels in front of somebody else's TFLite graph, probabilities behind it.
+
+The graph then begins and ends as one that edgeproof made of a Keras model: every precision is
+derived from it by the same code. An integer graph stays one: its pixels are levels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from converters.errors import ConversionError
+from converters.float_graphs import INPUT_NAME, OUTPUT_NAME
+from converters.incoming.convention import Convention
+from converters.tflite.graph import TfliteGraph
+from edge_runtime.head import Head
+
+_OP = schema.BuiltinOperator
+_TYPE = schema.TensorType
+_LEVELS = 255
+# How far a pixel level may be from the level that the file has for it: half a step, and a little.
+_NEAR_LEVEL = 0.51
+_NCHW = (0, 3, 1, 2)
+
+
+def pack(tflite: bytes, convention: Convention, head: Head) -> bytes:
+    """The same model for uint8 pixels, answering one probability per label.
+
+    Args:
+        tflite: one input and one output, float or integers.
+        head: what the output means.
+
+    Raises:
+        ConversionError: when integers cannot hold the pixels' scaling.
+    """
+    packing = _Packing(tflite)
+    packing.free_batch()
+    if packing.graph.dtype(packing.graph.input) == "FLOAT32":
+        packing.float_pixels(convention)
+    else:
+        packing.integer_pixels(convention)
+    packing.probabilities(head)
+    packing.graph.rename_io(INPUT_NAME, OUTPUT_NAME)
+    return packing.graph.to_bytes()
+
+
+class _Packing:
+    """One graph being packed."""
+
+    def __init__(self, tflite: bytes) -> None:
+        self.graph = TfliteGraph(tflite)
+        self._graph: Any = self.graph._graph
+        if len(self._graph.inputs) != 1 or len(self._graph.outputs) != 1:
+            raise ConversionError("The TFLite graph has several inputs or outputs.")
+        # What the reader of the old file was told is not true of the new one.
+        self.graph._model.metadata = []
+        self.graph._model.signatureDefs = []
+        self.graph.fold_reshapes()
+
+    def free_batch(self) -> None:
+        """Reshapes to a batch of one become ones to any batch: for one picture the same."""
+        for operator in self._graph.operators:
+            if self.graph._code(operator) != _OP.RESHAPE or len(operator.inputs) < 2:
+                continue
+            shape = self.graph.constant(int(operator.inputs[1]))
+            before = self._graph.tensors[operator.inputs[0]].shape
+            plain = shape is not None and shape.ndim == 1 and len(shape) > 1 and (shape > 0).all()
+            if shape is None or not plain or shape[0] != 1 or not len(before) or before[0] != 1:
+                continue
+            free = shape.copy()
+            free[0] = -1
+            operator.inputs = [operator.inputs[0], self._constant(free, _TYPE.INT32, "shape")]
+            operator.builtinOptions = None
+            operator.builtinOptionsType = schema.BuiltinOptions.NONE
+
+    def float_pixels(self, convention: Convention) -> None:
+        """CAST, then scaling: MUL and ADD where all channels are alike, else a 1x1 convolution."""
+        preprocess, front = convention.preprocess, []
+        shape = (1, *preprocess.input_shape)
+        inner = int(self._graph.inputs[0])
+        pixels = self._tensor(INPUT_NAME, shape, _TYPE.UINT8)
+        value = self._tensor("pixels_float", shape, _TYPE.FLOAT32)
+        front.append(self._operator(_OP.CAST, [pixels], [value], "CastOptions"))
+        plain = convention.plain
+        if plain is None:
+            value = self._mixed(value, convention, front)
+        else:
+            for code, number, unit in ((_OP.MUL, plain[0], 1.0), (_OP.ADD, plain[1], 0.0)):
+                if number == unit:
+                    continue
+                constant = self._constant(np.float32(number), _TYPE.FLOAT32, "pixel_scaling")
+                after = self._tensor("pixels_scaled", shape, _TYPE.FLOAT32)
+                options = "MulOptions" if code == _OP.MUL else "AddOptions"
+                front.append(self._operator(code, [value, constant], [after], options))
+                value = after
+        self._join(front, value, inner, convention)
+        self._put_in_front(front, pixels)
+
+    def _mixed(self, value: int, convention: Convention, front: list[Any]) -> int:
+        preprocess = convention.preprocess
+        weights = convention.matrix[:, None, None, :].astype(np.float32)
+        shape = (1, preprocess.height, preprocess.width, convention.depth)
+        after = self._tensor("pixels_scaled", shape, _TYPE.FLOAT32)
+        inputs = [
+            value,
+            self._constant(weights, _TYPE.FLOAT32, "pixel_weights"),
+            self._constant(convention.offset.astype(np.float32), _TYPE.FLOAT32, "pixel_offset"),
+        ]
+        front.append(self._convolution(inputs, after))
+        return after
+
+    def _convolution(self, inputs: list[int], output: int) -> Any:
+        operator = self._operator(_OP.CONV_2D, inputs, [output], "Conv2DOptions")
+        options = operator.builtinOptions
+        options.strideW = options.strideH = options.dilationWFactor = options.dilationHFactor = 1
+        options.padding = schema.Padding.VALID
+        return operator
+
+    def _join(self, front: list[Any], value: int, inner: int, convention: Convention) -> None:
+        """Let the graph read `value` where it read its input, as NCHW where it wants that."""
+        if convention.layout == "nchw":
+            perm = self._constant(np.array(_NCHW, np.int32), _TYPE.INT32, "nchw")
+            front.append(self._operator(_OP.TRANSPOSE, [value, perm], [inner], "TransposeOptions"))
+            return
+        for operator in self._graph.operators:
+            operator.inputs = [value if i == inner else int(i) for i in operator.inputs]
+
+    def integer_pixels(self, convention: Convention) -> None:
+        """Pixels as the integers that the file takes."""
+        inner = int(self._graph.inputs[0])
+        dtype, scale, zero = self._quantisation(inner)
+        if dtype not in ("INT8", "UINT8"):
+            raise ConversionError(
+                f"The TFLite file takes {dtype}; float32, uint8 and int8 inputs are packed."
+            )
+        if convention.layout == "nchw":
+            raise ConversionError("The TFLite file takes integers as NCHW; NHWC ones are packed.")
+        shift = 128 if dtype == "INT8" else 0
+        if convention.depth == 1:
+            self._grey_levels(convention, inner, scale, zero)
+            return
+        pixel_scale, level = self._levels(convention)
+        ours, theirs = np.arange(256) * pixel_scale, (np.arange(256) - (zero + shift)) * scale
+        if np.abs(ours - level * pixel_scale - theirs).max() <= _NEAR_LEVEL * scale:
+            if dtype == "INT8":
+                self.graph.prepend_uint8_input(INPUT_NAME, scale=scale, zero_point=zero + shift)
+            return
+        whole = round(level)
+        if abs(level - whole) > _NEAR_LEVEL or not 0 <= whole <= _LEVELS:
+            raise ConversionError(
+                f"the file is quantised, and pixel level {level:.4g} means 0: integers hold whole "
+                "levels from 0 to 255 only. Convert the float model instead."
+            )
+        self.graph.prepend_uint8_input(INPUT_NAME, scale=pixel_scale, zero_point=whole)
+
+    def _levels(self, convention: Convention) -> tuple[float, float]:
+        """The value of one level, and the level that means 0."""
+        plain = convention.plain
+        if plain is None:
+            raise ConversionError(
+                "the file is quantised, and its channels are scaled each by itself or in another "
+                "order: integers would be rounded a second time. Convert the float model instead."
+            )
+        return plain[0], -plain[1] / plain[0]
+
+    def _grey_levels(self, convention: Convention, inner: int, scale: float, zero: int) -> None:
+        """A 1x1 convolution of integers makes grey of RGB; its steps are those of the input."""
+        preprocess, front = convention.preprocess, []
+        weights, offset = convention.matrix, float(convention.offset[0])
+        pixel_scale = float(weights.sum())
+        level = round(-offset / pixel_scale)
+        if abs(-offset / pixel_scale - level) > _NEAR_LEVEL or not 0 <= level <= _LEVELS:
+            raise ConversionError(
+                "the file is quantised, and no whole pixel level means 0. Convert the float model."
+            )
+        shape = (1, *preprocess.input_shape)
+        pixels = self._tensor(INPUT_NAME, shape, _TYPE.UINT8, pixel_scale, level)
+        signed = self._tensor("pixels_int8", shape, _TYPE.INT8, pixel_scale, level - 128)
+        front.append(self._operator(_OP.QUANTIZE, [pixels], [signed], ""))
+        shares = weights[0] / pixel_scale
+        step = float(shares.max() / 127)
+        rounded = np.round(shares / step).astype(np.int8).reshape(1, 1, 1, 3)
+        # The shares must add up to one, or white would be another level.
+        step = 1.0 / float(rounded.sum())
+        inputs = [
+            signed,
+            self._constant(rounded, _TYPE.INT8, "grey_weights", step),
+            self._constant(np.zeros(1, np.int32), _TYPE.INT32, "grey_bias", step * pixel_scale),
+        ]
+        grey_shape = (1, preprocess.height, preprocess.width, 1)
+        unsigned = self._quantisation(inner)[0] == "UINT8"
+        grey = self._tensor("grey", grey_shape, _TYPE.INT8, scale, zero - 128 * unsigned)
+        front.append(self._convolution(inputs, grey))
+        if unsigned:
+            front.append(self._operator(_OP.QUANTIZE, [grey], [inner], ""))
+        else:
+            self._join(front, grey, inner, convention)
+        self._put_in_front(front, pixels)
+
+    def probabilities(self, head: Head) -> None:
+        """What `answering_probabilities` does to a Keras model."""
+        self._flat_output()
+        if head.kind in ("softmax", "independent"):
+            if self.graph.dtype(self.graph.output) == "INT8":
+                self.graph.append_uint8_output()
+            return
+        value = self._float_output()
+        units = int(self._graph.tensors[value].shape[-1])
+        if head.kind == "sigmoid":
+            value = self._affine(value, (-1.0, 1.0), (1.0, 0.0))
+        elif head.kind == "logit":
+            value, units = self._affine(value, (-0.5, 0.5), None), 2
+        if head.kind in ("logit", "logits"):
+            after = self._tensor("probabilities", (1, units), _TYPE.FLOAT32)
+            operator = self._operator(_OP.SOFTMAX, [value], [after], "SoftmaxOptions")
+            operator.builtinOptions.beta = 1.0
+            self._graph.operators.append(operator)
+            value = after
+        self._graph.outputs = [value]
+
+    def _affine(
+        self, value: int, factors: tuple[float, float], terms: tuple[float, float] | None
+    ) -> int:
+        """One number as two."""
+        for code, numbers, options in (
+            (_OP.MUL, factors, "MulOptions"),
+            (_OP.ADD, terms, "AddOptions"),
+        ):
+            if numbers is None:
+                continue
+            constant = self._constant(np.array([numbers], np.float32), _TYPE.FLOAT32, "both")
+            after = self._tensor("both_labels", (1, 2), _TYPE.FLOAT32)
+            self._graph.operators.append(self._operator(code, [value, constant], [after], options))
+            value = after
+        return value
+
+    def _float_output(self) -> int:
+        output = int(self._graph.outputs[0])
+        if self.graph.dtype(output) == "FLOAT32":
+            return output
+        after = self._tensor("scores_float", self._graph.tensors[output].shape, _TYPE.FLOAT32)
+        self._graph.operators.append(self._operator(_OP.DEQUANTIZE, [output], [after], ""))
+        return after
+
+    def _flat_output(self) -> None:
+        """(1, 1, 1, units) as (1, units)."""
+        output = self._graph.tensors[self._graph.outputs[0]]
+        shape = [int(n) for n in output.shape]
+        units = max(shape, default=1)
+        if len(shape) == 2 or int(np.prod(shape)) != units:
+            return
+        scale, zero = None, 0
+        if output.quantization is not None and output.quantization.scale is not None:
+            _, scale, zero = self._quantisation(int(self._graph.outputs[0]))
+        after = self._tensor("scores", (1, units), output.type, scale, zero)
+        target = self._constant(np.array([-1, units], np.int32), _TYPE.INT32, "flat")
+        self._graph.operators.append(
+            self._operator(_OP.RESHAPE, [int(self._graph.outputs[0]), target], [after], "")
+        )
+        self._graph.outputs = [after]
+
+    def _quantisation(self, tensor: int) -> tuple[str, float, int]:
+        found = self._graph.tensors[tensor].quantization
+        if found is None or found.scale is None or len(found.scale) != 1:
+            return self.graph.dtype(tensor), 1.0, 0
+        return self.graph.dtype(tensor), float(found.scale[0]), int(found.zeroPoint[0])
+
+    def _put_in_front(self, front: list[Any], pixels: int) -> None:
+        self._graph.operators = front + list(self._graph.operators)
+        self.graph._set_input(pixels)
+
+    def _tensor(
+        self,
+        name: str,
+        shape: Any,
+        dtype: int,
+        scale: float | None = None,
+        zero_point: int = 0,
+    ) -> int:
+        tensor = schema.TensorT()
+        tensor.name = f"{name}_{len(self._graph.tensors)}".encode()
+        tensor.shape = [int(n) for n in shape]
+        tensor.shapeSignature = [-1, *tensor.shape[1:]]
+        tensor.type, tensor.buffer = dtype, 0
+        if scale is not None:
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.scale = [scale]
+            tensor.quantization.zeroPoint = [zero_point]
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
+
+    def _constant(
+        self, values: np.ndarray, dtype: int, name: str, scale: float | None = None
+    ) -> int:
+        values = np.asarray(values)
+        index = self._tensor(name, values.shape, dtype, scale)
+        tensor = self._graph.tensors[index]
+        tensor.shapeSignature = None
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
+        self.graph._model.buffers.append(buffer)
+        tensor.buffer = len(self.graph._model.buffers) - 1
+        return index
+
+    def _operator(self, code: int, inputs: list[int], outputs: list[int], options: str) -> Any:
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self.graph._operator_code(code)
+        operator.inputs, operator.outputs = inputs, outputs
+        if options:
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, options)
+            operator.builtinOptions = getattr(schema, f"{options}T")()
+        return operator
