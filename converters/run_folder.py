@@ -116,8 +116,8 @@ def read_record(run: Path) -> TrainingRecord:
     if not file.is_file():
         if run.is_file():
             raise RunError(
-                f"{run}: is a file; convert takes the folder that `edgeproof train` made. For the "
-                ".h5 file of a Keras 2 model see docs/convert.md."
+                f"{run}: is a file, not the folder that `edgeproof train` made; the command line "
+                "takes model files as well (docs/foreign.md)."
             )
         hint = f"it holds no {RECORD_NAME}; was training finished?" if run.is_dir() else ""
         raise RunError(f"{run}: no training run there ({hint or 'no such folder'}).")

@@ -92,6 +92,8 @@ def prepare_foreign(
     reader: dict[str, Any] = {}
     if kind in ("keras", "h5", "json"):
         reader["trust"] = options.trust
+    if options.weights is not None and kind != "json":
+        raise RunError(f"{path}: holds its own weights; --weights is for a model of JSON.")
     if kind == "json":
         del reader["trust"]
         reader["weights"] = str(weights_beside(path, options.weights))
@@ -274,12 +276,18 @@ def _subject(
         calibration=drawn.calibration,
         reference=reference,
         taken=tuple(map(str, taken)),
-        doubts=tuple(_doubts(drawn)),
+        doubts=tuple(_doubts(drawn, labels, head)),
     )
 
 
-def _doubts(drawn: Drawn) -> list[str]:
+def _doubts(drawn: Drawn, labels: tuple[str, ...], head: Head) -> list[str]:
     doubts = []
+    if head.kind == "logits" and labels == tuple(map(str, range(len(labels)))):
+        doubts.append(
+            f"The model answers {len(labels)} numbers that are no probabilities, and nobody has "
+            "named them. They are taken for classes before a softmax; if they are features, this "
+            "proof is of their largest one only: give the model its classifier first."
+        )
     if drawn.shared:
         doubts.append(
             f"There are only {len(drawn.held_out.inputs)} pictures: the same ones set the ranges "

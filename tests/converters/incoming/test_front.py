@@ -203,6 +203,54 @@ def test_weights_outside_the_folder_are_refused(theirs, tmp_path: Path):
             inspector.facts("onnx", inside / "model.onnx")
 
 
+def test_three_gigabytes_are_refused_in_one_line(theirs, tmp_path: Path):
+    """Sparse files: they are that long, and take no room."""
+    import onnx
+    from onnx.external_data_helper import convert_model_to_external_data
+
+    model = onnx.load(str(theirs.onnx))
+    convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    shutil.copyfile(theirs.onnx, tmp_path / "whole.onnx")
+    for name in ("weights.bin", "whole.onnx"):
+        with (tmp_path / name).open("r+b") as file:
+            file.truncate(3 << 30)
+    with Inspector() as inspector:
+        with pytest.raises(ValueError, match=r"3\.0 GiB of external data"):
+            inspector.facts("onnx", tmp_path / "model.onnx")
+        with pytest.raises(ValueError, match="larger than 2 GiB"):
+            inspector.facts("onnx", tmp_path / "whole.onnx")
+
+
+def test_a_batch_fixed_to_one_stays_so(theirs, tmp_path: Path):
+    """A reshape to (1, n) in the middle: two pictures at a time would be refused or mixed up."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    from converters.onnx.packing import pack
+
+    model = onnx.load(str(theirs.onnx))
+    (flatten,) = (n for n in model.graph.node if n.op_type == "Flatten")
+    shape = numpy_helper.from_array(np.array([1, 16], np.int64), "one")
+    model.graph.initializer.append(shape)
+    reshape = helper.make_node(
+        "Reshape", [flatten.input[0], "one"], flatten.output, "/pool/Reshape"
+    )
+    place = list(model.graph.node).index(flatten)
+    model.graph.node.remove(flatten)
+    model.graph.node.insert(place, reshape)
+    file = tmp_path / "fixed.onnx"
+    onnx.save(model, str(file))
+    with Inspector() as inspector:
+        facts = inspector.facts("onnx", file)
+    convention, _ = convention_of("m", facts, Asked(scale=1 / 255))
+    for source in (file, theirs.onnx):
+        packed = onnx.load_model_from_string(pack(source, convention, Head(kind="softmax")))
+        batch = packed.graph.input[0].type.tensor_type.shape.dim[0]
+        assert (batch.dim_value == 1) is (source is file), source
+        onnx.checker.check_model(packed, full_check=True)
+
+
 def test_code_in_a_keras_file_is_refused(tmp_path: Path):
     from converters.incoming.keras_file import load_keras
     from converters.keras_quiet import keras
