@@ -91,12 +91,13 @@ class Courier:
         """How many messages the broker has not acknowledged."""
         return len(self._store) + self._in_flight
 
-    def close(self, within_s: float) -> bool:
-        """Deliver what waits, for so long at most; whether all of it was. Safe to call twice.
+    def close(self, farewell: Message, within_s: float) -> bool:
+        """Deliver what waits, for so long at most, and then the farewell; whether all of it was.
 
         A broker that was not reached so far is tried until then as well: a run of a few pictures
         is over sooner than a connection stands.
         """
+        self._store.put_last(farewell)
         self._give_up_s = min(self._give_up_s, time.monotonic() + within_s)
         self._closing.set()
         self._wake_up()

@@ -120,8 +120,8 @@ class MqttSink:
         self._closed = True
         for change in self._changes.rest():
             self._tell(change)
-        self._retain(self._availability, OFFLINE)
-        if not self._courier.close(self._farewell_s()):
+        farewell = Message(self._availability, OFFLINE, retain=True)
+        if not self._courier.close(farewell, self._farewell_s()):
             self._left = self._courier.waiting
 
     def _tell(self, change: Change) -> None:

@@ -35,6 +35,7 @@ class Store:
         self._retained: dict[str, Message] = {}
         self._due: dict[str, None] = {}
         self._events: deque[Message] = deque()
+        self._last: Message | None = None
         self._most = most
         self.lost = 0
 
@@ -50,13 +51,21 @@ class Store:
                 self._events.popleft()
                 self.lost += 1
 
+    def put_last(self, message: Message) -> None:
+        """Keep a message that is sent after all others."""
+        with self._lock:
+            self._last = message
+
     def take(self) -> Message | None:
         """The next to send: what is retained comes first."""
         with self._lock:
             for topic in self._due:
                 del self._due[topic]
                 return self._retained[topic]
-            return self._events.popleft() if self._events else None
+            if self._events:
+                return self._events.popleft()
+            last, self._last = self._last, None
+            return last
 
     def start_anew(self) -> None:
         """A new connection: all that is retained is to be sent again, in its first order."""
@@ -65,4 +74,4 @@ class Store:
 
     def __len__(self) -> int:
         with self._lock:
-            return len(self._due) + len(self._events)
+            return len(self._due) + len(self._events) + (self._last is not None)

@@ -99,6 +99,7 @@ def test_state_events_and_availability(
     ear.wait(lambda e: e.last("camera_0/availability") == b"online")
     out.close()
     ear.wait(lambda e: e.last("home/porch/availability") == b"offline")
+    assert ear.heard[-1][0] == "home/porch/availability"  # the last word
     assert out.undelivered == 0
     # Who comes later finds the state and not the events.
     late = listener(broker.port)
@@ -386,3 +387,11 @@ def test_the_store_keeps_the_newest_of_what_is_retained_and_of_the_rest():
     store.start_anew()
     again = store.take()
     assert again and again.payload == b"2"
+    store.put_last(Message("last", b""))
+    store.put(Message("event", b"3"))
+    store.put(Message("state", b"3", retain=True))
+    assert len(store) == 3
+    assert [m.topic for m in (store.take(), store.take(), store.take()) if m] == [
+        *("state", "event", "last"),
+    ]
+    assert len(store) == 0
