@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from edge_runtime.preprocess import Preprocess
@@ -128,6 +130,25 @@ def test_classes_that_differ_by_case(two_colours):
     (two_colours / "Red").mkdir()
     with pytest.raises(DataError, match="'Red' and 'red' differ only by letter case"):
         load(two_colours)
+
+
+def test_classes_that_differ_by_unicode_form(two_colours, colours):
+    (two_colours / "red").rename(two_colours / "r\u00e9d")
+    colours(two_colours, ["red"], 3)
+    (two_colours / "red").rename(two_colours / "re\u0301d")
+    with pytest.raises(DataError, match=r"'re\\u0301d' and 'r\\xe9d' differ only by"):
+        load(two_colours)
+
+
+def test_pictures_of_extreme_size(two_colours):
+    cv2.imwrite(str(two_colours / "red" / "dot.png"), np.full((1, 1, 3), 77, np.uint8))
+    png = bytearray((two_colours / "red" / "00.png").read_bytes())
+    png[16:24] = (20_000).to_bytes(4, "big") * 2
+    (two_colours / "red" / "huge.png").write_bytes(bytes(png))
+    dataset = load(two_colours)
+    assert [s.path for s in dataset.skipped] == ["red/huge.png"]
+    assert "20000 x 20000 pixels are more than" in dataset.skipped[0].why
+    assert len(dataset.train) + len(dataset.val) + len(dataset.test) == 21
 
 
 def test_class_without_readable_picture(two_colours):

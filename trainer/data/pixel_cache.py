@@ -1,14 +1,16 @@
 """Decoded and preprocessed pictures, kept on the disk for the next run.
 
 One entry holds the pixels of one set of pictures under one `Preprocess`. Its name is a hash of that
-`Preprocess`, of OpenCV's version (another one may decode otherwise) and of the bytes of every file,
-so it never goes stale: another picture, another name. Entries do not change once they are there. A
-set that shares pictures with an older entry copies those, and decodes only the others.
+`Preprocess`, of OpenCV's version and the processor's kind (another decoder may round otherwise) and
+of the bytes of every file, so it never goes stale: another picture, another name. Entries do not
+change once they are there. A set that shares pictures with an older entry copies those, and decodes
+only the others.
 """
 
 from __future__ import annotations
 
 import hashlib
+import platform
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -98,7 +100,9 @@ class PixelCache:
         preprocess: Preprocess,
         description: str,
     ) -> Entry:
-        recipe = f"{VERSION} {cv2.__version__} {preprocess.model_dump_json()}"
+        # Homes are shared between machines, and another processor's decoder may round otherwise.
+        machine = f"OpenCV {cv2.__version__} on {platform.machine()}"
+        recipe = f"{VERSION}, {machine}, {preprocess.model_dump_json()}"
         key = hashlib.sha256(recipe.encode() + b"\0" + b"".join(unique)).hexdigest()[:32]
         folder = self.folder / key
         shape = preprocess.input_shape

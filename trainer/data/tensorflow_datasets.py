@@ -68,7 +68,9 @@ def _errors(source: str) -> Iterator[None]:
     except (DataError, OSError):
         raise
     except Exception as exc:  # the library raises whatever its downloads and builders meet
-        why = one_line(str(exc), 200) or type(exc).__name__
+        # Of an unknown name, the library's message goes on with all those that it knows.
+        text = str(exc).split("Available datasets")[0].strip().rstrip(".")
+        why = one_line(text, 200) or type(exc).__name__
         raise DataError(
             f"{source}: cannot be had: {why}. Without a network, name the folder that holds it "
             "with --tfds-dir DIR."

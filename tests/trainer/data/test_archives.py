@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import multiprocessing
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from edge_runtime.errors import StorageError
 from edge_runtime.preprocess import Preprocess
 from trainer.data import unpack as module
 from trainer.data.kinds import look
@@ -229,3 +234,41 @@ def test_digits_are_drawn_once(options, monkeypatch):
         "test": 10,
     }
     assert look("digits", options).root == first.root
+
+
+def small_archive(kind: str) -> bytes:
+    """An archive of two classes, as bytes."""
+    out = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr("red/a.png", b"1" * 99)
+            packed.writestr("blue/b.png", b"2" * 99)
+    else:
+        with tarfile.open(fileobj=out, mode="w:gz" if kind == "tar.gz" else "w") as tar:
+            for name in ("red/a.png", "blue/b.png"):
+                info = tarfile.TarInfo(name)
+                info.size = 99
+                tar.addfile(info, io.BytesIO(b"1" * 99))
+    return out.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(["zip", "tar", "tar.gz"]),
+    changes=st.lists(
+        st.tuples(st.integers(0, 2000), st.binary(min_size=1, max_size=9)), max_size=4
+    ),
+    kept=st.integers(0, 4000),
+)
+def test_any_damage_is_an_error_or_a_folder_inside(tmp_path, options, kind, changes, kept):
+    data = bytearray(small_archive(kind)[:kept])
+    for at, patch in changes:
+        at %= max(1, len(data))
+        data[at : at + len(patch)] = patch
+    archive = tmp_path / f"fuzzed.{kind}"
+    archive.write_bytes(bytes(data))
+    with contextlib.suppress(DataError, StorageError):
+        look(str(archive), options)
+    inside = {"cache", archive.name, *(f"fuzzed.{k}" for k in ("zip", "tar", "tar.gz"))}
+    assert {p.name for p in tmp_path.iterdir()} <= inside

@@ -87,6 +87,8 @@ def test_a_set_without_pictures_is_refused(options):
 
 
 def test_a_set_that_is_nowhere_is_one_line(options):
-    with pytest.raises(DataError, match=r"tfds:no_such_set: cannot be had: .*--tfds-dir") as raised:
+    with pytest.raises(
+        DataError, match=r"cannot be had: Dataset no_such_set not found\. .*--tfds-dir"
+    ) as raised:
         look("tfds:no_such_set", options)
     assert "\n" not in str(raised.value)
