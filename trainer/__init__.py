@@ -16,17 +16,20 @@ if TYPE_CHECKING:
     from trainer.augment import AUGMENTATIONS
     from trainer.options import TrainOptions
     from trainer.record import TrainingRecord, read_record
-    from trainer.training import TrainedRun, train
+    from trainer.team import TeamOptions
+    from trainer.training import TrainedRun, train, train_together
 
 __all__ = [
     "ARCHITECTURES",
     "AUGMENTATIONS",
     "Architecture",
+    "TeamOptions",
     "TrainOptions",
     "TrainedRun",
     "TrainingRecord",
     "read_record",
     "train",
+    "train_together",
 ]
 
 # Names come on first use: `edgeproof --help` must not wait for them.
@@ -34,11 +37,13 @@ _HOME = {
     "ARCHITECTURES": "architectures",
     "AUGMENTATIONS": "augment",
     "Architecture": "architectures",
+    "TeamOptions": "team",
     "TrainOptions": "options",
     "TrainedRun": "training",
     "TrainingRecord": "record",
     "read_record": "record",
     "train": "training",
+    "train_together": "training",
 }
 
 

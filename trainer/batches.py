@@ -8,6 +8,7 @@ import numpy as np
 
 from trainer.keras_quiet import keras
 from trainer.pictures import Pixels
+from trainer.team import ALONE, Team
 
 
 class Batches(keras.utils.PyDataset):
@@ -39,14 +40,21 @@ class LearningBatches(keras.utils.PyDataset):
     """
 
     def __init__(
-        self, pixels: Pixels, batch_size: int, *, key: tuple[int, int], steps: int | None = None
+        self,
+        pixels: Pixels,
+        batch_size: int,
+        *,
+        key: tuple[int, int],
+        steps: int | None = None,
+        team: Team = ALONE,
     ) -> None:
         """Args:
         key: (seed, epoch).
         steps: so many batches; `None`: as many as show every picture.
+        team: of which this process gives its own part of each batch.
         """
         super().__init__()
-        self._pixels = pixels
+        self._pixels, self._team = pixels, team
         self._batch_size = min(batch_size, len(pixels))
         self._steps = steps or steps_per_epoch(pixels, batch_size)
         order = np.random.default_rng(key).permutation(len(pixels))
@@ -63,7 +71,7 @@ class LearningBatches(keras.utils.PyDataset):
 
     def _rows_of(self, index: int) -> np.ndarray:
         start = index * self._batch_size
-        return self._order[start : start + self._batch_size]
+        return self._team.share(self._order[start : start + self._batch_size])
 
 
 def steps_per_epoch(pixels: Pixels, batch_size: int) -> int:

@@ -19,7 +19,8 @@ class CheckpointKeeper:
     Resumed from there, it does the same epochs again with the same results.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path | None) -> None:
+        """Args: file: `None` where another process writes."""
         self._file = file
         self._latest: Checkpoint | None = None
         self._is_written = False
@@ -48,7 +49,7 @@ class CheckpointKeeper:
         Raises:
             StorageError: as `keep`.
         """
-        if self._latest is None or self._is_written:
+        if self._file is None or self._latest is None or self._is_written:
             return
         began = time.monotonic()
         write_checkpoint(self._file, self._latest)

@@ -16,7 +16,9 @@ from trainer.cli_recipe import (
     MIXING,
     BalanceOption,
     ClipNormOption,
+    CoordinatorOption,
     CutmixOption,
+    DistributedOption,
     DropoutOption,
     EmaOption,
     FindRateOption,
@@ -27,6 +29,8 @@ from trainer.cli_recipe import (
     MixupOption,
     MlflowOption,
     PrecisionOption,
+    ProcessesOption,
+    ProcessIdOption,
     RandAugmentOption,
     ScheduleOption,
     SmoothingOption,
@@ -155,6 +159,10 @@ def train_command(
     rand_augment: RandAugmentOption = None,
     tensorboard: TensorboardOption = None,
     mlflow: MlflowOption = None,
+    distributed: DistributedOption = False,
+    coordinator: CoordinatorOption = None,
+    processes: ProcessesOption = None,
+    process_id: ProcessIdOption = None,
     seed: Annotated[
         int, typer.Option(help="Another seed gives another split and other starting weights.")
     ] = 0,
@@ -174,9 +182,11 @@ def train_command(
 ) -> None:
     """Train a model on your photographs and measure it on pictures it has not seen."""
     from trainer.data.places import DataOptions
+    from trainer.errors import OptionError
     from trainer.find_rate import find_learning_rate
     from trainer.options import TrainOptions
-    from trainer.training import train
+    from trainer.team import TeamOptions
+    from trainer.training import train, train_together
 
     # Checked by `train`, with a better message than mypy's.
     chosen: dict[str, Any] = {
@@ -217,8 +227,15 @@ def train_command(
         command=shlex.join(["edgeproof", *sys.argv[1:]]),
         **chosen,
     )
+    team = TeamOptions(coordinator, processes, process_id)
     if find_lr:
         print_rate(find_learning_rate(data, out, options))
+    elif distributed:
+        run = train_together(data, out, options, team)
+        if run is not None:
+            print_run(run)
+    elif coordinator is not None:
+        raise OptionError("--coordinator: takes --distributed as well.")
     else:
         print_run(train(data, out, options))
 

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-LEARNING, REGULARISING, MIXING, WATCHING = (
+LEARNING, REGULARISING, MIXING, WATCHING, TOGETHER = (
     "Learning",
     "Against learning by heart",
     "Pictures varied and mixed",
     "Watching",
+    "On several devices or machines (JAX)",
 )
 
 
@@ -134,4 +135,21 @@ TensorboardOption = Annotated[
 MlflowOption = Annotated[
     str | None,
     _option(WATCHING, "Tell this MLflow tracking server of every epoch, such as http://host:5000."),
+]
+DistributedOption = Annotated[
+    bool,
+    _option(
+        TOGETHER,
+        "Train on all devices of this machine, or of all processes that SLURM, Kubernetes, MPI or "
+        "a TPU pod started with this command.",
+        "--distributed",
+    ),
+]
+CoordinatorOption = Annotated[
+    str | None,
+    _option(TOGETHER, "HOST:PORT of the process with id 0, where nothing tells who else there is."),
+]
+ProcessesOption = Annotated[int | None, _option(TOGETHER, "How many processes there are.")]
+ProcessIdOption = Annotated[
+    int | None, _option(TOGETHER, "Which of them this is, from 0; 0 writes the run.")
 ]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_runtime.head import Head
 from trainer.errors import DivergedError
 from trainer.pictures import Pixels
+from trainer.team import ALONE, Team
 
 if TYPE_CHECKING:
     import keras
@@ -27,6 +27,7 @@ def learn(
     key: tuple[int, int],
     weights: dict[int, float] | None,
     callbacks: list[Any],
+    team: Team = ALONE,
 ) -> tuple[dict[str, float], list[np.ndarray]]:
     """One pass; nothing random in it depends on earlier epochs.
 
@@ -46,7 +47,7 @@ def learn(
     from trainer.learning_model import reseed
 
     last: list[np.ndarray] = []
-    batches = LearningBatches(train, batch_size, key=key)
+    batches = LearningBatches(train, batch_size, key=key, team=team)
 
     class _Course(keras.callbacks.Callback):
         # Not before `fit`: what it does to build a model draws numbers, and only the first time.
@@ -59,7 +60,8 @@ def learn(
                 raise DivergedError(f"loss became {loss} in batch {batch + 1} of {len(batches)}")
 
         def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-            last.extend(model.core.get_weights())
+            # `self.model`, not `model`: JAX' variables lag behind until Keras is asked this way.
+            last.extend(self.model.core.get_weights())
 
     answer = model.fit(
         batches,
@@ -71,16 +73,11 @@ def learn(
     return {name: float(values[0]) for name, values in answer.history.items()}, last
 
 
-def validate(core: keras.Model, val: Pixels, head: Head, *, batch_size: int) -> dict[str, float]:
-    """Cross-entropy and accuracy, whatever loss is learnt by: recipes can be compared.
-
-    Raises:
-        DivergedError: when an answer is not finite.
-    """
+def answers(core: keras.Model, pixels: Pixels, batch_size: int) -> np.ndarray:
+    """The core's own output for every picture: float32, (pictures, units)."""
     from trainer.batches import Batches
 
-    outputs = core.predict(Batches(val, batch_size), verbose=0)
-    return cross_entropy(val.labels, head.probabilities(np.asarray(outputs)))
+    return np.asarray(core.predict(Batches(pixels, batch_size), verbose=0))
 
 
 def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:

@@ -13,6 +13,7 @@ __all__ = [
     "OptionError",
     "ResumeError",
     "RunExistsError",
+    "TeamError",
     "WeightsError",
 ]
 
@@ -51,6 +52,10 @@ class MissingPackageError(EdgeproofError, ImportError):
 
 class MonitorError(EdgeproofError):
     """A server that is told of a training does not answer."""
+
+
+class TeamError(EdgeproofError, RuntimeError):
+    """The processes of a distributed training do not meet, or are not given the same."""
 
 
 class InterruptedTrainingError(EdgeproofError):

@@ -14,7 +14,7 @@ from edge_runtime.head import Head
 from trainer.architectures import Stage
 from trainer.augment import Augmentation
 from trainer.checkpoint_keeper import CheckpointKeeper
-from trainer.epoch import class_weights, learn, validate
+from trainer.epoch import answers, class_weights, cross_entropy, learn
 from trainer.errors import DivergedError
 from trainer.fit_display import FitDisplay
 from trainer.fit_state import Checkpoint, FitState
@@ -23,6 +23,7 @@ from trainer.pictures import Pixels
 from trainer.precision import learner_of
 from trainer.recipe import Recipe
 from trainer.resuming import belonging_checkpoint, set_optimizer, set_weights
+from trainer.team import ALONE, Team, TeamAnswers, require_same
 
 if TYPE_CHECKING:
     import keras
@@ -37,6 +38,7 @@ class FitPlan:
         checkpoint: file that keeps the epochs that are done; read first when `resume`.
         identity: what the run is made of and with; a checkpoint of another identity is refused.
         monitors: told every epoch's figures.
+        team: what it is trained on; only who leads writes and shows.
     """
 
     stages: tuple[Stage, ...]
@@ -49,6 +51,7 @@ class FitPlan:
     identity: Mapping[str, Any]
     resume: bool = False
     monitors: tuple[Monitor, ...] = ()
+    team: Team = ALONE
 
 
 def fit(core: keras.Model, train: Pixels, val: Pixels, plan: FitPlan) -> FitState:
@@ -60,6 +63,9 @@ def fit(core: keras.Model, train: Pixels, val: Pixels, plan: FitPlan) -> FitStat
         StorageError: when a checkpoint cannot be written.
     """
     resumed = belonging_checkpoint(plan.checkpoint, plan.identity) if plan.resume else None
+    plan.team.require_batch(plan.batch_size, len(train))
+    if plan.team.processes > 1:
+        require_same("epochs done before", resumed.state.epochs if resumed else 0)
     learner = learner_of(core, plan.recipe.precision)
     if resumed:
         set_weights(learner, resumed.weights, plan.checkpoint)
@@ -79,9 +85,10 @@ class _Loop:
         from trainer.learning_model import penalise_weights
 
         self.learner, self.train, self.val, self.plan, self.state = learner, train, val, plan, state
-        self.keeper = CheckpointKeeper(plan.checkpoint)
+        self.keeper = CheckpointKeeper(plan.checkpoint if plan.team.leads else None)
         self.steps = steps_per_epoch(train, plan.batch_size)
-        self.display = FitDisplay(plan.stages, batches=self.steps)
+        self.display = FitDisplay(plan.stages, batches=self.steps, shown=plan.team.leads)
+        self.asked = None if plan.team.is_one_device else TeamAnswers(learner, plan.team)
         self.weights = class_weights(train.labels) if plan.recipe.balance == "weights" else None
         penalise_weights(learner, plan.recipe)
 
@@ -138,15 +145,19 @@ class _Loop:
                 key=(plan.seed, state.epochs),
                 weights=self.weights,
                 callbacks=[self.display.callback()],
+                team=plan.team,
             )
-            figures |= validate(self.learner, self.val, plan.head, batch_size=plan.batch_size)
+            averaged = self.learner.get_weights() if plan.recipe.ema else last
+            if plan.recipe.ema:
+                # On JAX, the average and the model now share arrays, of which `predict` disposes.
+                self.learner.set_weights(averaged)
+            figures |= self._validate()
         except DivergedError as exc:
             raise _advised(exc, state, stage, plan.checkpoint) from exc
         seconds = time.perf_counter() - began
         state.seconds += seconds
         state.note({**figures, "learning_rate": rate, "stage": stage.name})
         state.note({"seconds": round(seconds, 3)})
-        averaged = self.learner.get_weights() if plan.recipe.ema else last
         self._judge(stage, figures["val_loss"], averaged)
         self.display.end_epoch(state, figures)
         for monitor in plan.monitors:
@@ -156,6 +167,14 @@ class _Loop:
         # Copies: the next epoch goes on with the same variables.
         now = [np.array(variable) for variable in model.optimizer.variables]
         self.keeper.keep(Checkpoint(state.snapshot(), plan.identity, last, now))
+
+    def _validate(self) -> dict[str, float]:
+        """Cross-entropy, whatever loss is learnt by: recipes can be compared."""
+        val, batch_size = self.val, self.plan.batch_size
+        outputs = (
+            self.asked(val, batch_size) if self.asked else answers(self.learner, val, batch_size)
+        )
+        return cross_entropy(val.labels, self.plan.head.probabilities(outputs))
 
     def _judge(self, stage: Stage, val_loss: float, weights: list[np.ndarray]) -> None:
         """Keep the best weights; count the epochs that brought none."""

@@ -1,6 +1,8 @@
 """Keras without its backend's greetings. Import it inside the function that needs it."""
 
+import importlib.util
 import os
+import warnings
 
 from edge_runtime.quiet import quiet_native_stderr
 
@@ -11,9 +13,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with quiet_native_stderr():
     import keras
 
-    if keras.backend.backend() == "tensorflow":
+    # Under JAX, Keras imports it in the middle of a training, with greetings.
+    if importlib.util.find_spec("tensorflow"):
         import tensorflow
 
         tensorflow.get_logger().setLevel("ERROR")
+
+# Keras' own layers ask JAX for 64 bits, which it has not; 32 are enough for them.
+warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")
 
 __all__ = ["keras"]

@@ -29,7 +29,12 @@ class LearningModel(keras.Model):
         self.core = core
         self.units = core.output_shape[-1]
         self.varied = _variations(recipe, augmentation, seed)
+        for layer in self.varied:
+            layer.build((None, *core.input_shape[1:]))
         self.mixed = MixPictures(recipe.mixup, recipe.cutmix, seed=seed)
+
+    def build(self, input_shape: Any) -> None:
+        """Nothing: its parts are built. Keras would warn that it cannot know."""
 
     def call(self, batch: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
         images, targets = batch["images"], self._targets(batch["labels"])

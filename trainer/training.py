@@ -44,6 +44,7 @@ from trainer.record import (
     read_record,
 )
 from trainer.report import render_report
+from trainer.team import ALONE, Team, TeamOptions, join_team, leave_team
 from trainer.weights import weights_sha256
 
 if TYPE_CHECKING:
@@ -83,12 +84,37 @@ def train(data: str | Path, out: str | Path, options: TrainOptions | None = None
     >>> train("photos", "runs/pets").record.metrics.accuracy   # doctest: +SKIP
     0.98
     """
-    options = options or TrainOptions()
+    run = _train(data, out, options or TrainOptions(), ALONE)
+    assert run is not None  # alone, this process leads
+    return run
+
+
+def train_together(
+    data: str | Path, out: str | Path, options: TrainOptions, team: TeamOptions
+) -> TrainedRun | None:
+    """The same on several devices, processes or hosts, each of which calls it with the same.
+
+    `options.batch_size` is that of all together, so that the losses are those of one process.
+
+    Returns:
+        The run in the process that leads; `None` in the others, which write nothing.
+
+    Raises:
+        TeamError: when the processes do not find each other.
+        EdgeproofError: as `train`.
+    """
+    resolve(options)  # nobody should wait for others because of a misspelt option
+    return _train(data, out, options, join_team(team))
+
+
+def _train(
+    data: str | Path, out: str | Path, options: TrainOptions, team: Team
+) -> TrainedRun | None:
     data, out = str(data), Path(out)
     settings = resolve(options)
     _require_free(data, out, options)
     if options.resume and _is_finished(out):
-        return TrainedRun(out, read_record(out))
+        return TrainedRun(out, read_record(out)) if team.leads else None
     require_packages("Training")
     require_monitor_packages(options.tensorboard, options.mlflow)
     require_writable_folder(out)
@@ -99,13 +125,33 @@ def train(data: str | Path, out: str | Path, options: TrainOptions | None = None
         head = head_for(dataset.labels)
         core = build_core(settings, head, len(dataset.labels))
         settings = settings.with_precision(chosen_precision(settings.recipe.precision))
-        plan = _plan(settings, dataset, head, out, resume=options.resume)
-        with monitors(
-            options.tensorboard, options.mlflow, name=out.name, settings=settings.as_dict()
-        ) as told:
-            state = fit(core, dataset.train, dataset.val, replace(plan, monitors=told))
+        plan = _plan(settings, dataset, head, out, resume=options.resume, team=team)
+        state = _fit_watched(core, dataset, plan, options, settings, name=out.name)
+        if not team.is_one_device:
+            weights = core.get_weights()
+            leave_team()
+            if not team.leads:
+                return None
+            core = build_core(settings, head, len(dataset.labels))
+            core.set_weights(weights)
         evaluation = evaluate(core, head, dataset, batch_size=settings.batch_size)
     return _write(core, out, _Parts(options, settings, dataset, head, state, evaluation))
+
+
+def _fit_watched(
+    core: keras.Model,
+    dataset: Dataset,
+    plan: FitPlan,
+    options: TrainOptions,
+    settings: Settings,
+    *,
+    name: str,
+) -> FitState:
+    if not plan.team.leads:
+        return fit(core, dataset.train, dataset.val, plan)
+    shown = settings.as_dict()
+    with monitors(options.tensorboard, options.mlflow, name=name, settings=shown) as told:
+        return fit(core, dataset.train, dataset.val, replace(plan, monitors=told))
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,9 +240,11 @@ def build_core(settings: Settings, head: Head, num_labels: int) -> keras.Model:
     return settings.architecture.build(spec)
 
 
-def _plan(settings: Settings, dataset: Dataset, head: Head, out: Path, *, resume: bool) -> FitPlan:
+def _plan(
+    settings: Settings, dataset: Dataset, head: Head, out: Path, *, resume: bool, team: Team
+) -> FitPlan:
     checkpoint = out / CHECKPOINT_NAME
-    if not resume:
+    if team.leads and not resume:
         checkpoint.unlink(missing_ok=True)  # of the run that --overwrite replaces
     identity = {
         "architecture": settings.architecture.name,
@@ -216,6 +264,7 @@ def _plan(settings: Settings, dataset: Dataset, head: Head, out: Path, *, resume
         checkpoint=checkpoint,
         identity=identity,
         resume=resume,
+        team=team,
     )
 
 

@@ -1,0 +1,82 @@
+"""Two processes on loopback train as one does, and what JAX trained converts as ever."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.end_to_end
+
+REPOSITORY = Path(__file__).parents[2]
+JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(*arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "edgeproof", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+    )
+
+
+def finished(process: subprocess.Popen[str], *, code: int = 0) -> str:
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == code, output
+    return output
+
+
+def colours(folder: Path, *, seed: int) -> Path:
+    """Three classes of noise, each brighter in one channel."""
+    rng = np.random.default_rng(seed)
+    for part, count in (("train", 15), ("val", 5), ("test", 12)):
+        for channel, name in enumerate(("blue", "green", "red")):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                picture = rng.integers(0, 90, (24, 24, 3), dtype=np.uint8)
+                picture[..., channel] += 120
+                cv2.imwrite(str(folder / part / name / f"{number}.png"), picture)
+    return folder
+
+
+def test_two_processes_are_one(tmp_path: Path):
+    data = colours(tmp_path / "data", seed=1)
+    # 45 pictures in batches of 8: the last one is filled; dropout and warp draw numbers.
+    command = ["train", data, "--size", "24", "--epochs", "3", "--batch-size", "8", "--no-cache"]
+    address = f"127.0.0.1:{free_port()}"
+    team = ["--distributed", "--coordinator", address, "--processes", "2", "--process-id"]
+    alone = start(*command, "--out", tmp_path / "alone", **JAX)
+    leader = start(*command, "--out", tmp_path / "both", *team, "0", **JAX)
+    other = start(*command, "--out", tmp_path / "other", *team, "1", **JAX)
+    finished(alone)
+    assert "model:" in finished(leader)
+    assert "epoch" not in finished(other)
+    assert not (tmp_path / "other").exists()  # only the leader writes
+
+    runs = [json.loads((tmp_path / n / "training.json").read_text()) for n in ("alone", "both")]
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        one, two = (run["history"][name] for run in runs)
+        assert two == pytest.approx(one, rel=1e-4), name
+    assert runs[1]["metrics"]["accuracy"] == runs[0]["metrics"]["accuracy"] == 1.0
+
+    # TensorFlow converts, also in a shell that is set up for JAX.
+    bundle = tmp_path / "b.bundle"
+    variants = ["--variant", "tflite-float32", "--variant", "tflite-int8", "--variant", "onnx-int8"]
+    finished(start("convert", tmp_path / "both", "--out", bundle, *variants, **JAX))
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    assert len(manifest["variants"]) == 3
+    assert not any(variant["missed"] for variant in manifest["variants"])
