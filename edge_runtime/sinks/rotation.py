@@ -74,10 +74,15 @@ def size_of(text: str) -> int | None:
     return int(float(found[1]) * _UNITS[found[2].lower()]) if found else None
 
 
-def seconds_of(text: str) -> float | None:
-    """Seconds of `90s`, `30m`, `1h` or `7d`; `None` for other text."""
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)\s*([smhd])", text.strip())
-    return float(found[1]) * _TIMES[found[2]] if found else None
+def seconds_of(text: str, *, plain: bool = False) -> float | None:
+    """Seconds of `90s`, `30m`, `1h` or `7d`; `None` for other text.
+
+    Args:
+        plain: a number alone is seconds.
+    """
+    unit = "[smhd]?" if plain else "[smhd]"
+    found = re.fullmatch(rf"(\d{{1,6}}(?:\.\d{{1,3}})?)\s*({unit})", text.strip())
+    return float(found[1]) * _TIMES[found[2] or "s"] if found else None
 
 
 def put_aside(path: Path, keep: int) -> None:

@@ -37,8 +37,7 @@ class Segments:
         Raises:
             OptionError: when they are none.
         """
-        plain = f"{segment.strip()}s" if re.fullmatch(r"\s*[\d.]+\s*", segment) else segment
-        seconds = seconds_of(plain)
+        seconds = seconds_of(segment, plain=True)
         if seconds is None or seconds < SHORTEST_S:
             raise OptionError(f"segment {segment!r}: write a time from 1s, such as 60s or 10m.")
         most_bytes = size_of(quota) if quota is not None else None

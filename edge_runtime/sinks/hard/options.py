@@ -48,7 +48,7 @@ class HardFlags(SinkOptions):
 
         if self.hard_every is None:
             return EVERY_S
-        every_s = seconds_of(self.hard_every)
+        every_s = seconds_of(self.hard_every, plain=True)
         if every_s is None:
             raise OptionError(f"--hard-every {self.hard_every!r}: write a time such as 5s or 1m.")
         return every_s

@@ -27,7 +27,7 @@ _CLEAN_EVERY_S = 3600.0
 # A still scene is kept once: pictures are alike when their thumbnails differ by less than this.
 _ALIKE_LEVELS = 4.0
 _THUMBNAIL, _REMEMBERED = 24, 16
-# PNG loses nothing; the quickest of its levels costs a tenth more bytes.
+# PNG loses nothing at any level; this is the quickest that compresses.
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
 

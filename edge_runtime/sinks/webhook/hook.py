@@ -189,6 +189,8 @@ class Call:
         return f"{self._hook.scheme}://{host}:{self._hook.port}"
 
     def _ask(self, path: str) -> http.client.HTTPResponse:
+        if self._ended:
+            raise TimeoutError
         hook, context = self._hook, self._hook.tls_context()
         if self._connection is not None:
             self._connection.close()

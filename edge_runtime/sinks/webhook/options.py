@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_runtime.pipeline import Sink
@@ -33,7 +33,7 @@ class WebhookOptions:
 class WebhookFlags(SinkOptions):
     """The flags; see `Hook` and `WebhookOptions`."""
 
-    webhook: str
+    webhook: str = field(repr=False)  # addresses of chats are secrets
     webhook_secret_file: Path | None = None
     webhook_snapshot: bool = False
     webhook_gap: float | None = None
