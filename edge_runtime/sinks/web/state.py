@@ -21,7 +21,7 @@ from edge_runtime.text import printable
 
 HISTORY_S = 60.0
 SAMPLE_S = 0.5
-ROWS = 20
+ROWS = 12
 # With more labels than that, those that were likeliest lately.
 SHOWN_LABELS = 8
 

@@ -337,4 +337,15 @@ async function begin() {
   look();
 }
 
-begin().catch((error) => notice(`The page cannot begin: ${error.message}`));
+// Pictures and figures would only delay the first paint.
+function afterFirstPaint(then) {
+  let begun = false;
+  const once = () => {
+    if (!begun) then();
+    begun = true;
+  };
+  new PerformanceObserver(once).observe({ type: "paint", buffered: true });
+  setTimeout(once, 400); // a browser that does not tell, or a tab in the background
+}
+
+afterFirstPaint(() => begin().catch((error) => notice(`The page cannot begin: ${error.message}`)));
