@@ -60,8 +60,9 @@ class Address:
     @property
     def host(self) -> str:
         """Without user and port: what known_hosts calls it."""
-        host = self.text.removeprefix("ssh://").rpartition("@")[2]
-        return host if host.count(":") != 1 else f"[{host.partition(':')[0]}]:{host[-5:]}"
+        host = self.text.removeprefix("ssh://").rpartition("@")[2].rstrip("/")
+        name, colon, port = host.partition(":")
+        return f"'[{name}]:{port}'" if colon and port.isdigit() else host
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,11 @@ class Connection:
         command: str,
         blocks: Iterable[bytes],
         on_line: Callable[[str], None],
-    ) -> None:
+    ) -> str:
         """Run a command, send it `blocks`, hand each line of its answer over.
+
+        Returns:
+            What it wrote to standard error.
 
         Raises:
             ConnectionFailed: when the connection ends in between.
@@ -180,6 +184,7 @@ class Connection:
             err = process.stderr.read(1 << 16).decode("utf-8", errors="replace")
             if process.wait() == 255:
                 raise self.failure(err)
+            return err
         finally:
             end(process)
 

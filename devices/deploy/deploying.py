@@ -15,6 +15,7 @@ from devices.deploy.machine import Machine, probe
 from devices.deploy.packages import Environment, Packages
 from devices.deploy.payload import Payload
 from devices.deploy.session import Session
+from devices.deploy.text import printable
 from devices.deploy.unit import UnitOptions, unit_text
 
 ServiceKind = Literal["user", "system", "none"]
@@ -148,7 +149,7 @@ def deploy(
         params["release"] = wanted["release"]
         sent = _send(session, payload, environment, params, wanted)
         session.call("environment", params)
-        reporter.on_progress(str(session.call("check", params)["said"]))
+        reporter.on_progress(printable(session.call("check", params)["said"]))
         session.call("seal", params)
         outcome = _activate(session, params["release"], options, notes)
         if outcome.healthy is not False:
@@ -224,7 +225,7 @@ def _environment(
 def _recover(session: Session, options: DeployOptions, notes: list[str]) -> None:
     found = session.call("recover", options.limits())["recovered"]
     if found:
-        notes.append(str(found))
+        notes.append(printable(found))
 
 
 def _send(
@@ -258,20 +259,21 @@ def _activate(session: Session, release: str, options: DeployOptions, notes: lis
     no_service = session.call("unit", {"text": text})["no_service"]
     done = session.call("activate", {"release": release, **options.limits()})
     if no_service:
-        notes.append(f"{no_service}: start it yourself, and again after each deploy")
+        notes.append(f"{printable(no_service)}: start it yourself, and again after each deploy")
     if done.get("lingers") is False:
+        user = printable(done["user"])
         notes.append(
-            "it starts when its user logs in; to start with the device: sudo loginctl "
-            "enable-linger $USER there"
+            f"it starts when {user} logs in; to start with the device: sudo loginctl "
+            f"enable-linger {user} there"
         )
     healthy = done["healthy"]
     return Outcome(
         release=release,
         healthy=healthy,
-        reason=str(done.get("reason", "")),
+        reason=printable(done.get("reason", "")),
         runs=done["back_to"] if healthy is False else release,
         notes=tuple(notes),
-        command=str(done.get("command", "")),
+        command=printable(done.get("command", ""), 1000),
     )
 
 

@@ -67,5 +67,5 @@ class Payload:
         """The release's name: what is in it decides it, so that the same is never sent twice."""
         content = [file.entry() for file in sorted(self.files, key=lambda file: file.path)]
         made_of = json.dumps([content, self.check, self.start, python, key])
-        stem = self.name.removesuffix(".bundle")[:60]
+        stem = self.name.removesuffix(".age").removesuffix(".bundle")[:60]
         return f"{stem}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"

@@ -93,12 +93,13 @@ class Session:
         def take(line: str) -> None:
             answer = _answer(line)
             if "progress" in answer:
-                self.on_progress(str(answer["progress"]))
+                self.on_progress(printable(answer["progress"]))
             elif answer:
                 answers.append(answer)
 
-        self.connection.converse(self._command(), self._spoken(step, params or {}, blocks), take)
-        done = self._require(answers)
+        told = self._spoken(step, params or {}, blocks)
+        err = self.connection.converse(self._command(), told, take)
+        done = self._require(answers, err)
         self.on_step(step)
         return done
 
@@ -112,8 +113,8 @@ class Session:
             else:
                 on_text(line)
 
-        self.connection.converse(self._command(), self._spoken(step, params, ()), take)
-        self._require(answers)
+        err = self.connection.converse(self._command(), self._spoken(step, params, ()), take)
+        self._require(answers, err)
 
     @contextlib.contextmanager
     def locked(self, *, wait_s: float = 0.0) -> Iterator[None]:
@@ -183,14 +184,15 @@ class Session:
         yield f"{len(code)}\n".encode() + code + json.dumps(told).encode() + b"\n"
         yield from blocks
 
-    def _require(self, answers: list[dict[str, Any]]) -> dict[str, Any]:
+    def _require(self, answers: list[dict[str, Any]], err: str = "") -> dict[str, Any]:
         where = self.connection.address.text
         last = answers[-1] if answers else {}
         if "error" in last:
             raise DeployError(f"{where}: {printable(last['error'], 500)}")
         if "done" not in last:
+            why = f" ({printable(err.strip().splitlines()[-1])})" if err.strip() else ""
             raise ConnectionFailed(
-                f"{where}: a step ended there without an answer; deploy again, or look with "
+                f"{where}: a step ended there without an answer{why}; deploy again, or look with "
                 f"edgeproof status {where}"
             )
         done: dict[str, Any] = last["done"]

@@ -79,7 +79,7 @@ def test_one_board_from_the_first_deploy_to_the_way_back(
     bad = edgeproof(*deploy, "--run", "--source /nowhere.mp4")
     assert bad.returncode == 1
     assert bad.stderr.splitlines()[-1].endswith(f"; it runs {door.current} again.")
-    assert "was not healthy: systemctl restart edgeproof.service: Job for" in bad.stderr
+    assert "was not healthy: it does not start: edgeproof: /nowhere.mp4: " in bad.stderr
     assert door.served_release() == status["current"]
 
     second = edgeproof(*deploy, "--run", f"{camera} --stride 2")
@@ -92,8 +92,8 @@ def test_one_board_from_the_first_deploy_to_the_way_back(
     pruned = edgeproof("releases", "door", "--keep", "1")
     assert pruned.stdout.count("removed colours-") == 1  # neither what runs nor the good one before
     logs = edgeproof("logs", "door")
-    assert logs.returncode in (0, 1)  # no journal runs here
-    assert "Traceback" not in logs.stderr
+    assert logs.returncode == 0
+    assert "fps" in logs.stdout
 
 
 def test_a_bundle_that_answers_otherwise_there_is_not_switched_to(

@@ -47,6 +47,8 @@ class BoardOverSsh:
         shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
         if systemd:
             self.program("systemctl", f'exec {sys.executable} -IS {HELPERS}/fake_systemctl.py "$@"')
+            # ... and its journal: what the service wrote, whichever way it is asked for.
+            self.program("journalctl", f"tail -n 1 {self.systemd_folder}/*.service.log")
         self.trust_host()
 
     @property

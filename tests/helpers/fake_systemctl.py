@@ -95,6 +95,8 @@ def main() -> int:
         return restart(rest[0])
     if command == "stop":
         stop(rest[0])
+    elif command == "show" and "--property=ExecMainPID" in rest:
+        print(pid_of(rest[0]))
     elif command == "show" and not rest[0].startswith("--"):
         show(rest[0])
     return 0

@@ -24,7 +24,7 @@ from devices.deploy.remote.place import (
     read_json,
     write_text,
 )
-from devices.deploy.remote.service import Service, running_release, service_of
+from devices.deploy.remote.service import Service, running_release, service_of, user_name
 from devices.deploy.remote.store import release_record
 
 Tell = Callable[[dict[str, Any]], None]
@@ -61,7 +61,7 @@ def activate(place: Place, params: dict[str, Any], tell: Tell) -> dict[str, Any]
         reason = _start_and_watch(place, service, limits, params["watch_s"], tell)
         if not reason:
             _settle(place, name, "healthy")
-            return {"healthy": True, "lingers": service.lingers()}
+            return {"healthy": True, "lingers": service.lingers(), "user": user_name()}
         _go_back(place, service, name, previous, reason, tell)
     return {"healthy": False, "reason": reason, "back_to": previous}
 

@@ -52,8 +52,8 @@ class Place:
         self.status = self.state / "status.json"
 
     def make(self) -> None:
-        """Make the folders that are missing, for this user alone."""
-        self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
+        """Make the folders that are missing, for this user alone: arguments may hold secrets."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in (self.releases, self.parts, self.venvs, self.wheels, self.state):
             folder.mkdir(exist_ok=True)
 

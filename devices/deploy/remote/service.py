@@ -60,8 +60,11 @@ class Service:
         self._must("enable", self.unit)
 
     def restart(self) -> None:
-        """Raises StepError when it does not come up."""
-        self._must("restart", self.unit)
+        """Raises StepError when it does not come up, with what it said last."""
+        failed, why = self._systemctl("restart", self.unit)
+        if failed:
+            said = self._last_words() or why
+            raise StepError(f"it does not start: {said.rstrip('.')}")
 
     def stop(self) -> None:
         self._systemctl("stop", self.unit)
@@ -87,6 +90,16 @@ class Service:
         if "Linger=yes" in shown.stdout:
             return True
         return run(["loginctl", "--no-ask-password", "enable-linger", user]).returncode == 0
+
+    def _last_words(self) -> str:
+        """The last line of the process that failed; empty where there is no journal of it."""
+        shown = run([*self._command(), "show", self.unit, "--property=ExecMainPID", "--value"])
+        pid = _number(shown.stdout.strip())
+        if not pid or not shutil.which("journalctl"):
+            return ""
+        whose = [*_sudo(), "journalctl"] if self.system else ["journalctl", "--user"]
+        done = run([*whose, "--quiet", "--output=cat", "--lines=1", "--no-pager", f"_PID={pid}"])
+        return done.stdout.strip()[-300:]
 
     def _put(self, text: str) -> None:
         if not self.system:
@@ -115,7 +128,9 @@ class Service:
 
     def _systemctl(self, *arguments: str) -> tuple[bool, str]:
         done = run([*self._command(), *arguments], timeout_s=_RESTART_S)
-        return done.returncode != 0, last_line(done)
+        # Its first line says what is wrong, its last one where to look.
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        return done.returncode != 0, lines[0] if lines else last_line(done)
 
     def _command(self) -> list[str]:
         return [*_sudo(), "systemctl"] if self.system else ["systemctl", "--user"]

@@ -62,7 +62,7 @@ def test_a_damaged_release_is_not_run_again(device, payload, put, whole):
 @pytest.mark.parametrize(
     ("mode", "reason"),
     [
-        ("dies", "systemctl restart edgeproof.service: Job for .* failed"),
+        ("dies", "it does not start: the camera is on fire"),
         ("dies later", r"its service is failed \(dead\)"),
         ("still", r"frames stopped \d s ago"),
         ("mute", r"no frame .* within 1 s of its start"),
