@@ -21,6 +21,8 @@ from trainer.data.pixel_cache import PixelCache, pixel_cache
 from trainer.data.places import DataOptions
 from trainer.data.room import holdings
 from trainer.dataset import Dataset, load_dataset
+from trainer.folders import Picture
+from trainer.pictures import Pixels
 
 TINY = Preprocess(width=8, height=8)
 
@@ -237,3 +239,28 @@ def test_nothing_is_kept_when_nothing_shall_be(two_colours, cache):
     options = DataOptions(cache=str(cache), keep_pixels=False)
     load_dataset(two_colours, TINY, seed=0, scratch=cache.parent, options=options)
     assert not cache.exists()
+
+
+def mapped_bytes() -> int:
+    """What of mapped files is resident in this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("RssFile:"))
+    return int(line.split()[1]) << 10
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells it")
+def test_what_was_read_does_not_stay_in_the_process(tmp_path):
+    rows, side = 1000, 150
+    file = tmp_path / "pixels.u8"
+    file.write_bytes(bytes(range(250)) * (rows * side * side * 3 // 250))
+    store = np.memmap(file, np.uint8, "r", shape=(rows, side, side, 3))
+    pictures, index = (Picture("x", 0),) * rows, np.arange(rows)
+    pixels = Pixels(pictures, store, index, index, np.zeros((rows, 16), np.uint8))
+    order = np.random.default_rng(0).permutation(rows)
+    before = mapped_bytes()
+    for start in range(0, rows, 25):
+        pixels.expect(order[start + 25 : start + 50])
+        batch = pixels.inputs(order[start : start + 25])
+        assert (batch == store[order[start : start + 25]]).all()
+        pixels.inputs(order[start : start + 25])  # lets go what the comparison mapped
+    assert mapped_bytes() - before < file.stat().st_size / 8

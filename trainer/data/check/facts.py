@@ -58,8 +58,9 @@ def read_facts(root: Path, picture: Picture, part: Part | None) -> Facts:
     except ImageError as exc:
         return _unreadable(picture, part, len(data), header, file, exc)
     height, width = frame_bgr.shape[:2]
-    shape = f"{height} {width} ".encode()
-    digest = hashlib.blake2b(shape + frame_bgr.tobytes(), digest_size=16).digest()
+    # Two pictures of one colour may have equal bytes and different shapes.
+    digest = hashlib.blake2b(f"{height} {width} ".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(frame_bgr).data)
     look, thumbnail_rgb = look_of(frame_bgr)
     channels = thumbnail_rgb.astype(np.int16)
     spread = np.max(channels.max(axis=2) - channels.min(axis=2))
@@ -72,7 +73,7 @@ def read_facts(root: Path, picture: Picture, part: Part | None) -> Facts:
         why=None,
         hw=(height, width),
         is_grey=bool(spread <= _GREY_LEVELS),
-        pixels=digest,
+        pixels=digest.digest(),
         look=look,
     )
 

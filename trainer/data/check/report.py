@@ -79,6 +79,7 @@ def render_check(checked: Checked) -> str:
         colour_rows=_colour_rows(checked),
         classes=_contact_sheet(checked),
         left_out=max(0, len(checked.folder.labels) - MAX_CLASSES),
+        rows_left_out=max(0, len(checked.folder.labels) - MAX_ROWS),
     )
 
 
