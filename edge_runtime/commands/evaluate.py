@@ -179,9 +179,10 @@ def _write(made: list[Evaluation], out: Path | None, *, as_json: bool) -> None:
     records = [as_record(evaluation) for evaluation in made]
     if as_json:
         typer.echo(json.dumps(records if len(records) > 1 else records[0], allow_nan=False))
+    elif len(made) == 1:
+        _print(made[0])
     else:
-        for evaluation in made:
-            _print(evaluation)
+        _print_table(made)
     if out is None:
         return
     for evaluation, record in zip(made, records, strict=True):
@@ -224,7 +225,7 @@ def _print(evaluation: Evaluation) -> None:
 
     def line(name: str, estimate: Estimate, more: str = "") -> None:
         typer.echo(
-            f"{name + ':':18}{estimate.value:.1%}{more} (95 % interval {estimate.low:.1%} to "
+            f"{name + ':':20}{estimate.value:.1%}{more} (95 % interval {estimate.low:.1%} to "
             f"{estimate.high:.1%})"
         )
 
@@ -237,20 +238,54 @@ def _print(evaluation: Evaluation) -> None:
         line("among first five", scores.top5)
     if scores.auc is not None and scores.average_precision is not None:
         typer.echo(
-            f"{'ROC AUC:':18}{scores.auc:.3f}, average precision {scores.average_precision:.3f} "
+            f"{'ROC AUC:':20}{scores.auc:.3f}, average precision {scores.average_precision:.3f} "
             "(means over the classes)"
         )
     if scores.sureness:
         after = f", {scores.calibrated.ece:.1%} at its temperature" if scores.calibrated else ""
-        typer.echo(f"{'calibration:':18}error {scores.sureness.ece:.1%}{after}")
+        typer.echo(f"{'calibration:':20}error {scores.sureness.ece:.1%}{after}")
     for truth, answer, count in _most_confused(evaluation):
-        typer.echo(f"{'confused:':18}{printable(truth)} taken for {printable(answer)}: {count}")
+        typer.echo(f"{'confused:':20}{printable(truth)} taken for {printable(answer)}: {count}")
     for caution in evaluation.cautions():
-        typer.echo(f"{'caution:':18}{printable(caution)}")
+        typer.echo(f"{'caution:':20}{printable(caution)}")
     for file, why in evaluation.answers.skipped[:5]:
         typer.echo(f"note: skipped {printable(f'{file}: {why}')}", err=True)
     if len(evaluation.answers.skipped) > 1:
         typer.echo(f"note: {len(evaluation.answers.skipped)} files skipped in all", err=True)
+
+
+def _print_table(made: list[Evaluation]) -> None:
+    """Several variants beside each other, on the same pictures."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from edge_runtime.text import count_of, printable
+    from edge_runtime.words import interval, percent
+
+    first = made[0]
+    pictures = count_of(first.scores.samples, f"{first.pictures.split} picture".strip())
+    name = escape(printable(str(first.examinee.facts.get("bundle", ""))))
+    table = Table(title=f"{name} on {pictures}", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("variant", no_wrap=True)
+    for column in ("accuracy", "95 % interval", "balanced", "macro F1", "AUC", "ECE", "at its T"):
+        table.add_column(column, justify="right")
+    for one in made:
+        scores, calibrated = one.scores, one.scores.calibrated
+        table.add_row(
+            str(one.examinee.facts["variant"]),
+            percent(scores.accuracy.value),
+            interval(scores.accuracy.low, scores.accuracy.high),
+            percent(scores.balanced_accuracy.value),
+            percent(scores.macro_f1.value),
+            "-" if scores.auc is None else f"{scores.auc:.3f}",
+            percent(scores.sureness.ece if scores.sureness else None),
+            percent(calibrated.ece if calibrated else None),
+        )
+    Console().print(table)
+    for caution in first.cautions():
+        typer.echo(f"caution: {printable(caution)}")
 
 
 def _most_confused(evaluation: Evaluation, most: int = 3) -> list[tuple[str, str, int]]:

@@ -28,7 +28,7 @@ class Examinee:
 
     Attributes:
         title: what a report calls it.
-        runs_on: variant and engine, or the framework, in words.
+        runs_on: engine or framework, in words.
         ask: float32 (batch, labels) for uint8 (batch, *input): as the model itself answers.
         temperature: at which its scores are shown.
         facts: what identifies it, for the record.
@@ -72,7 +72,7 @@ def classifier_examinee(classifier: Classifier) -> Examinee:
     bundle, variant = classifier.bundle, classifier.variant
     return Examinee(
         title=f"{bundle.name}: {variant.name}",
-        runs_on=f"{variant.name} on {classifier.engine.describe()}",
+        runs_on=classifier.engine.describe(),
         labels=bundle.labels,
         preprocess=bundle.preprocess,
         ask=classifier.uncalibrated,

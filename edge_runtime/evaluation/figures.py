@@ -86,7 +86,7 @@ def reliability_figure(before: Sureness, after: Sureness | None) -> ThemedFigure
                 width=width,
             )
         above.set(ylabel="fraction right", xlim=(0, 1.01), ylim=(-0.02, 1.02))
-        above.legend(loc="upper left")
+        above.legend(loc="lower right")
         below.set(xlabel="score of the answer", ylabel="pictures")
 
     return themed_figure(draw, width_in=4.6, height_in=4.4)

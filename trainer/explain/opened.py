@@ -60,19 +60,33 @@ class OpenedModel:
         self._scale = keras.Model(pixels, scaled)
         self._to_map_and_features = keras.Model(scaled, [self.layers[-1].output, last.input])
         self._to_features = keras.Model(scaled, last.input)
+        # As graphs: half the time of a small model, and activations go as soon as they are read.
+        self._maps_and_gradient = _as_graph(self._maps_and_gradient_eagerly)
+        self._score_gradient = _as_graph(self._score_gradient_eagerly)
 
     def scaled(self, pixels: np.ndarray) -> np.ndarray:
         """What the first layer that computes is given, float32, for uint8 (batch, H, W, 3)."""
         return np.asarray(self._scale(pixels, training=False))
 
-    def maps_and_score(self, scaled: Any, label: int) -> tuple[Any, Any]:
-        """The last map and the label's score before softmax, (batch,), as tensors."""
-        maps, features = self._to_map_and_features(scaled, training=False)
-        return maps, self._score(features, label)
+    def maps_and_gradient(self, scaled: np.ndarray, label: int) -> tuple[np.ndarray, np.ndarray]:
+        """The last maps and the gradient of the label's score by them: (batch, h, w, channels)."""
+        import tensorflow
 
-    def score(self, scaled: Any, label: int) -> Any:
-        """The label's score before softmax or sigmoid, (batch,), as a tensor."""
-        return self._score(self._to_features(scaled, training=False), label)
+        made = self._maps_and_gradient(tensorflow.constant(scaled), tensorflow.constant(label))
+        maps, gradient = (np.asarray(m, np.float32) for m in made)
+        shape = (len(scaled), *self.layers[-1].grid_hw, maps.shape[-1])
+        return maps.reshape(shape), gradient.reshape(shape)
+
+    def score(self, scaled: np.ndarray, label: int) -> np.ndarray:
+        """The label's score before softmax or sigmoid: float32, (batch,)."""
+        return np.asarray(self._score(self._to_features(scaled, training=False), label))
+
+    def score_gradient(self, scaled: np.ndarray, label: int) -> np.ndarray:
+        """The gradient of that score by what the model is given: float32, like `scaled`."""
+        import tensorflow
+
+        made = self._score_gradient(tensorflow.constant(scaled), tensorflow.constant(label))
+        return np.asarray(made, np.float32)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Float32 (batch, labels) for uint8 (batch, H, W, 3), as the model answers them."""
@@ -98,13 +112,36 @@ class OpenedModel:
                 return np.asarray(layer.kernel, np.float32)
         return None
 
-    def _score(self, features: Any, label: int) -> Any:
+    def _maps_and_gradient_eagerly(self, scaled: Any, label: Any) -> tuple[Any, Any]:
+        import tensorflow
+
+        with tensorflow.GradientTape() as tape:
+            tape.watch(scaled)
+            maps, features = self._to_map_and_features(scaled, training=False)
+            score = self._score(features, label)
+        return maps, tape.gradient(score, maps)
+
+    def _score_gradient_eagerly(self, scaled: Any, label: Any) -> Any:
+        import tensorflow
+
+        with tensorflow.GradientTape() as tape:
+            tape.watch(scaled)
+            score = self._score(self._to_features(scaled, training=False), label)
+        return tape.gradient(score, scaled)
+
+    def _score(self, features: Any, label: Any) -> Any:
         import tensorflow
 
         z = tensorflow.matmul(tensorflow.cast(features, "float32"), self._kernel) + self._bias
         if self.head.single:  # one number, for the second of two labels
-            return z[:, 0] if label == 1 else -z[:, 0]
+            return tensorflow.where(tensorflow.equal(label, 1), z[:, 0], -z[:, 0])
         return z[:, label]
+
+
+def _as_graph(function: Any) -> Any:
+    import tensorflow
+
+    return tensorflow.function(function, reduce_retracing=True)
 
 
 def _entry(core: keras.Model) -> tuple[Any, Any]:

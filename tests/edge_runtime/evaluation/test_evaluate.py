@@ -43,7 +43,7 @@ def test_the_summary_names_figures_confusion_and_what_was_skipped(
     colour_bundle: Path, labelled: Path
 ):
     said = evaluate(colour_bundle, labelled)
-    assert "accuracy:         91.7% of 24 pictures (95 % interval" in said
+    assert "accuracy:           91.7% of 24 pictures (95 % interval" in said
     assert "red taken for green: 2" in said
     assert "broken.jpg: not a" in said
     assert "has seen these pictures" in said
