@@ -142,6 +142,7 @@ def write_bundle(
             task="classification",
             labels=subject.record.labels,
             preprocess=subject.record.preprocess,
+            clip=subject.record.clip,
             head=EXPORTED,
             temperature=subject.record.temperature,
             variants=tuple(_variant(folder, o, matrix) for o in outcomes if o.shipped),

@@ -154,6 +154,7 @@ def convert_subject(subject: Subject, out: Path, options: ConvertOptions) -> Con
         name=bundle_name(out),
         labels=subject.record.labels,
         preprocess=subject.record.preprocess,
+        clip=subject.record.clip,
         pixels=subject.calibration.inputs,
     )
     outcomes: list[Outcome] = []

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from converters.prove import Proof
 from converters.run_folder import Photographs
+from edge_runtime.clip import first_frame, is_video_name
 from edge_runtime.errors import ImageError
+from edge_runtime.files import write_bytes
 from edge_runtime.golden import GoldenTensors
 from edge_runtime.images import decode_image
 from edge_runtime.matrix import Matrix
@@ -186,6 +189,8 @@ def _add(chosen: dict[int, None], candidates: Iterable[int | None], count: int) 
 def _copy_frames(
     folder: Path, preprocess: Preprocess, candidates: Sequence[Path]
 ) -> tuple[list[Path], list[np.ndarray]]:
+    if candidates and is_video_name(candidates[0]):
+        return _first_frames(folder, candidates)
     copies: list[Path] = []
     frames: list[np.ndarray] = []
     for file in _varied(preprocess, candidates):
@@ -194,6 +199,17 @@ def _copy_frames(
         shutil.copyfile(file, copy)
         copies.append(copy)
         frames.append(decode_image(copy))
+    return copies, frames
+
+
+def _first_frames(folder: Path, candidates: Sequence[Path]) -> tuple[list[Path], list[np.ndarray]]:
+    """A frame of each of a few videos, as PNG, which decodes alike everywhere."""
+    folder.mkdir(parents=True, exist_ok=True)
+    frames = [first_frame(file) for file in candidates[:GOLDEN_FRAMES]]
+    copies = [folder / f"{number}.png" for number in range(len(frames))]
+    for copy, frame in zip(copies, frames, strict=True):
+        _, png = cv2.imencode(".png", frame)
+        write_bytes(copy, png.tobytes())
     return copies, frames
 
 

@@ -16,10 +16,10 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from converters.errors import RunError, brief
+from edge_runtime.clip import Clip, input_shape, read_input
 from edge_runtime.errors import ImageError
 from edge_runtime.files import sha256_file
 from edge_runtime.head import Head
-from edge_runtime.images import decode_image
 from edge_runtime.manifest import RelativePath, Sha256
 from edge_runtime.preprocess import Preprocess
 from edge_runtime.progress import status_line, track
@@ -70,6 +70,7 @@ class TrainingRecord(_Part):
     architecture: str = "?"
     labels: tuple[str, ...] = Field(min_length=2)
     preprocess: Preprocess
+    clip: Clip | None = None
     head: Head
     model: ModelEntry
     data: DataEntry
@@ -88,11 +89,12 @@ class TrainingRecord(_Part):
 
 @dataclass(frozen=True, eq=False)
 class Photographs:
-    """Preprocessed real pictures.
+    """Preprocessed real pictures, or clips.
 
     Attributes:
         files: where each came from.
-        inputs: uint8, (samples, H, W, 3), as `Preprocess` makes them.
+        inputs: uint8, (samples, H, W, 3), as `Preprocess` makes them; (samples, frames, H, W, 3) of
+            clips.
         labels: int64, (samples,): index of the right label; `None` where nobody knows them.
     """
 
@@ -167,7 +169,7 @@ def load_model(file: Path, record: TrainingRecord) -> Any:
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as exc:  # Keras raises whatever it meets
         raise RunError(f"{file}: does not load: {brief(exc)}") from exc
-    wanted = (None, *record.preprocess.input_shape)
+    wanted = (None, *input_shape(record.preprocess, record.clip))
     units = record.head.output_units(len(record.labels))
     if model.input_shape != wanted or model.output_shape != (None, units):
         raise RunError(
@@ -181,6 +183,7 @@ def load_photographs(
     root: Path,
     entries: Sequence[tuple[str, int]],
     preprocess: Preprocess,
+    clip: Clip | None = None,
     *,
     limit: int,
     seed: int,
@@ -197,10 +200,10 @@ def load_photographs(
     # In that random order: the first few are of all classes.
     picked = [entries[i] for i in chosen]
     files = tuple(root / path for path, _ in picked)
-    inputs = np.empty((len(files), *preprocess.input_shape), np.uint8)
+    inputs = np.empty((len(files), *input_shape(preprocess, clip)), np.uint8)
     for row, file in enumerate(track(files, description)):
         try:
-            inputs[row] = preprocess(decode_image(file))
+            inputs[row] = read_input(file, preprocess, clip)
         except ImageError as exc:
             raise RunError(
                 f"{exc} The run was trained on it; put the photographs back, or name their folder "

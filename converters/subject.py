@@ -91,12 +91,19 @@ def prepare(run: Path, *, data: Path | None, samples: int, calibration: int, see
     root = data or Path(record.data.root)
     entries = record.data.test if record.data.held_out == "test" else record.data.val
     held_out = load_photographs(
-        root, entries, record.preprocess, limit=samples, seed=seed, description="held-out pictures"
+        root,
+        entries,
+        record.preprocess,
+        record.clip,
+        limit=samples,
+        seed=seed,
+        description="held-out pictures",
     )
     ranges = load_photographs(
         root,
         record.data.train,
         record.preprocess,
+        record.clip,
         limit=calibration,
         seed=seed,
         description="calibration pictures",

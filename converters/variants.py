@@ -22,6 +22,7 @@ from converters.tflite import quantize as quantize_tflite
 from converters.tflite.calibration import Calibration
 from converters.tflite.metadata import with_metadata as with_tflite_metadata
 from converters.trained import TrainedModel
+from edge_runtime.clip import Clip
 from edge_runtime.errors import did_you_mean
 from edge_runtime.head import Head
 from edge_runtime.manifest import Format, Precision
@@ -42,6 +43,7 @@ class Ingredients:
         labels: in the order of the answers.
         preprocess: how pictures become the input, for programs that read it from the file.
         pixels: uint8, (samples, H, W, 3): real inputs, for calibration.
+        clip: what an input is of, where it is no single picture.
     """
 
     model: Any
@@ -50,14 +52,16 @@ class Ingredients:
     labels: tuple[str, ...]
     preprocess: Preprocess
     pixels: np.ndarray
+    clip: Clip | None = None
 
     @property
     def description(self) -> str:
         """What the model does, in a sentence, for whoever finds the file alone."""
+        what = "clip" if self.clip else "picture"
         if len(self.labels) > _TOLD_LABELS:
-            return f"Tells of a picture which of {len(self.labels)} classes it shows."
+            return f"Tells of a {what} which of {len(self.labels)} classes it shows."
         *most, last = self.labels
-        return f"Tells of a picture whether it shows {', '.join(most)} or {last}."
+        return f"Tells of a {what} whether it shows {', '.join(most)} or {last}."
 
     @cached_property
     def tflite(self) -> bytes:
@@ -123,6 +127,7 @@ class Recipe:
                 name=ingredients.name,
                 labels=ingredients.labels,
                 preprocess=ingredients.preprocess,
+                clip=ingredients.clip,
                 description=ingredients.description,
             )
         return with_onnx_metadata(
@@ -130,6 +135,7 @@ class Recipe:
             name=ingredients.name,
             labels=ingredients.labels,
             preprocess=ingredients.preprocess,
+            clip=ingredients.clip,
             precision=self.precision,
             description=ingredients.description,
         )

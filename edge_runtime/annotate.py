@@ -37,7 +37,7 @@ def annotated(result: Result, *, region: Region | None = None) -> np.ndarray:
     strip = out[max(0, height - 2 * text_px) :]
     strip[:] = strip // 3  # dark enough under any picture for white letters
     bar = max(2, text_px // 6)
-    text = f"{result.frame.condition} frame"
+    text = result.unanswered
     if (answer := result.answer) is not None:
         sure = answer.score >= _SURE and not answer.abstained
         # A NaN has no length.

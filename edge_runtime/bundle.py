@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_runtime.clip import Clip
 from edge_runtime.errors import BundleError, VariantError
 from edge_runtime.files import sha256_file
 from edge_runtime.head import Head
@@ -82,6 +83,10 @@ class Bundle:
     @property
     def preprocess(self) -> Preprocess:
         return self.manifest.preprocess
+
+    @property
+    def clip(self) -> Clip | None:
+        return self.manifest.clip
 
     @property
     def head(self) -> Head:

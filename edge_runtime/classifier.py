@@ -154,11 +154,16 @@ class Classifier:
     def classify(self, frame_bgr: np.ndarray) -> Prediction:
         """Answer one frame: uint8, shape (height, width, 3), BGR.
 
+        A model of clips is given a clip in which nothing moves; what moves is answered by `run`,
+        which remembers the frames before, or by a `ClipBuffer` and `probabilities`.
+
         Raises:
             ImageError: when it is not such a frame.
         """
         start = time.perf_counter()
         tensor = self.bundle.preprocess(frame_bgr)
+        if self.bundle.clip:
+            tensor = np.broadcast_to(tensor, self.bundle.manifest.input_shape)
         ready = time.perf_counter()
         probabilities = self.probabilities(tensor[np.newaxis])[0]
         done = time.perf_counter()
@@ -191,7 +196,7 @@ class Classifier:
         return twin
 
     def probabilities(self, batch: np.ndarray) -> np.ndarray:
-        """Float32 (batch, labels) for preprocessed inputs, uint8 (batch, H, W, 3).
+        """Float32 (batch, labels) for preprocessed inputs, uint8 (batch, *input).
 
         At the bundle's temperature, so that a score of 0.8 is right eight times in ten.
         """
@@ -207,7 +212,7 @@ class Classifier:
     def _require_fit(self) -> None:
         """A hashed file can still be another model than the manifest speaks of."""
         units = self.bundle.head.output_units(len(self.bundle.labels))
-        want_input, want_output = self.bundle.preprocess.input_shape, (units,)
+        want_input, want_output = self.bundle.manifest.input_shape, (units,)
         if (self.engine.input.shape, self.engine.output.shape) != (want_input, want_output):
             raise TensorError(
                 f"{self.bundle.path}: {self.variant.name} maps {self.engine.input.shape} to "

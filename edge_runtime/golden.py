@@ -23,7 +23,7 @@ class GoldenTensors:
     Attributes:
         frames: what each encoded frame decodes to: uint8, (height, width, 3), BGR.
         frame_inputs: what `Preprocess` makes of each: uint8, (frames, H, W, 3).
-        inputs: further preprocessed real pictures: uint8, (samples, H, W, 3).
+        inputs: further preprocessed real pictures or clips: uint8, (samples, *input).
         reference: the trained model's probabilities for `inputs`: float32, (samples, labels).
         raw: each variant's output tensor for `inputs`, as it left the engine.
         probabilities: the same after the head: float32, (samples, labels).

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edge_runtime.clip import Clip, input_shape
 from edge_runtime.errors import BundleError
 from edge_runtime.head import Head
 from edge_runtime.preprocess import Preprocess
@@ -268,6 +269,7 @@ class Manifest(_Record):
     """The whole of `bundle.json`.
 
     Attributes:
+        clip: how many frames, how far apart, the model looks at; `None`: it looks at one picture.
         temperature: what makes scores mean what they say; applied where answers are given, not in
             the files, their recorded outputs or the parity figures. `None` up to schema 2, and
             where nobody fitted one.
@@ -281,6 +283,7 @@ class Manifest(_Record):
     task: Literal["classification"]
     labels: Annotated[tuple[str, ...], Field(min_length=2, max_length=MAX_LABELS)]
     preprocess: Preprocess
+    clip: Clip | None = None
     head: Head
     temperature: Temperature | None = None
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
@@ -303,6 +306,11 @@ class Manifest(_Record):
         if len(set(names)) != len(names):
             raise ValueError("a variant is listed twice")
         return self
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input: (height, width, 3), before it the frames of a clip."""
+        return input_shape(self.preprocess, self.clip)
 
     @property
     def files(self) -> tuple[FileEntry, ...]:

@@ -13,6 +13,7 @@ from edge_runtime.errors import OptionError
 from edge_runtime.loop.answering import Answering
 from edge_runtime.loop.capture import Capture
 from edge_runtime.loop.fanout import Fanout
+from edge_runtime.loop.feeding import ClipFeeder
 from edge_runtime.loop.inbox import FILE_FRAMES, Inbox
 from edge_runtime.loop.outbox import Outbox
 from edge_runtime.loop.region import Region
@@ -156,8 +157,18 @@ class _Loop:
         self.summary = summary
         self._sources, self._fanout = sources, fanout
         self._heartbeat, self._max_frames = heartbeat, max_frames
-        # A whole batch must be able to wait.
-        self._inbox = Inbox([s.live for s in sources], max(FILE_FRAMES, options.batch))
+        clip = classifier.bundle.clip
+        if clip and options.workers > 1:
+            raise OptionError(
+                f"{classifier.bundle.path}: looks at clips, whose frames one worker must see in "
+                f"their order; workers is {options.workers}."
+            )
+        live = [s.live for s in sources]
+        # A whole batch must be able to wait. While a clip is answered the next one goes on: its
+        # frames wait, and are taken together.
+        batch = clip.frames * len(sources) if clip else options.batch
+        waits = [False] * len(sources) if clip else live
+        self._inbox = Inbox(waits, max(FILE_FRAMES, clip.frames if clip else batch))
         # One being written, and one for each worker that is finished or being worked on.
         self._outbox: Outbox[Delivery] = Outbox(options.workers + 2)
         self._captures = [
@@ -166,13 +177,20 @@ class _Loop:
                 number,
                 self._inbox,
                 stride=options.stride,
-                answer_repeats=options.answer_repeats,
+                # To a clip, that nothing moves is news.
+                answer_repeats=options.answer_repeats or clip is not None,
+                clip=clip,
             )
             for number, s in enumerate(sources)
         ]
         loaders = [lambda: classifier, *[classifier.twin] * (options.workers - 1)]
         self._pool = Pool(
-            loaders, self._inbox, self._outbox, batch=options.batch, region=options.region
+            loaders,
+            self._inbox,
+            self._outbox,
+            batch=batch,
+            region=options.region,
+            feeder=ClipFeeder(clip, live) if clip else None,
         )
         min_score = options.min_score
         if min_score is None:

@@ -270,18 +270,20 @@ def _max_levels(made: np.ndarray, recorded: np.ndarray) -> int:
 
 def _require_shapes(bundle: Bundle, golden: GoldenTensors) -> None:
     """The tensors are hashed, but a bundle made by someone else's program may still not fit."""
-    shape = bundle.preprocess.input_shape
+    frame_shape, shape = bundle.preprocess.input_shape, bundle.manifest.input_shape
     labels = len(bundle.labels)
     samples = len(golden.inputs)
     recorded = [golden.reference, *golden.probabilities.values()]
     fits = (
-        golden.frame_inputs.ndim == golden.inputs.ndim == 4
+        golden.frame_inputs.ndim == 1 + len(frame_shape)
+        and golden.inputs.ndim == 1 + len(shape)
         and all(array.dtype == np.float32 for array in recorded)
         and bool(np.isfinite(golden.reference).all())
         and len(golden.frames) == len(bundle.manifest.golden.frames) == len(golden.frame_inputs)
         and all(f.dtype == np.uint8 and f.ndim == 3 and f.shape[2] == 3 for f in golden.frames)
         and golden.frame_inputs.dtype == golden.inputs.dtype == np.uint8
-        and golden.frame_inputs.shape[1:] == golden.inputs.shape[1:] == shape
+        and golden.frame_inputs.shape[1:] == frame_shape
+        and golden.inputs.shape[1:] == shape
         and golden.reference.shape == (samples, labels)
         and samples > 0
         and all(p.shape == (samples, labels) for p in golden.probabilities.values())

@@ -51,6 +51,7 @@ class ModelSpec:
     Attributes:
         weights: `none`, `imagenet`, or a weights file.
         dropout: before the last layer; `None`: the builder's own.
+        frames: of a clip; 0 for pictures.
         units: numbers that the model answers: 1 for two classes, otherwise one for each.
     """
 
@@ -59,6 +60,12 @@ class ModelSpec:
     alpha: float
     weights: str
     dropout: float | None = None
+    frames: int = 0
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input: (height, width, 3), before it the frames of a clip."""
+        return (*((self.frames,) if self.frames else ()), *self.input_hw, 3)
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,7 @@ class Architecture:
         weights: starting weights unless the user says otherwise.
         alphas: width multipliers that `imagenet` weights exist for.
         scaled: whether random weights can be had in any width although there are none of ImageNet.
+        frames, fps: of a clip, for those that look at clips; 0: they look at pictures.
         scratch: stages from random weights.
         large_scratch: likewise for inputs of `SMALL_SIDE` and more.
         tuning: stages from pretrained weights; empty: it takes none.
@@ -92,6 +100,8 @@ class Architecture:
     tuning: tuple[Stage, ...] = ()
     alphas: tuple[float, ...] = ()
     scaled: bool = False
+    frames: int = 0
+    fps: float = 0.0
     arguments: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     tuning_recipe: Mapping[str, Any] = field(default_factory=dict)

@@ -75,7 +75,7 @@ def train_command(
             "-a",
             help="article_cnn, resnet8, efficientnet_lite0 and compact_transformer learn from "
             "scratch; mobilenet_v1, mobilenet_v2, mobilenet_v3_small, mobilenet_v3_large and "
-            "resnet50 start from ImageNet and need fewer pictures.",
+            "resnet50 start from ImageNet and need fewer pictures; cnn_gru takes short videos.",
         ),
     ] = "article_cnn",
     size: Annotated[
@@ -113,6 +113,14 @@ def train_command(
             "or none.  [default: article; light for inputs below 64 pixels]",
             rich_help_panel=MIXING,
         ),
+    ] = None,
+    clip_frames: Annotated[
+        int | None,
+        typer.Option(help="Of cnn_gru: frames of a clip.  [default: 16]"),
+    ] = None,
+    clip_fps: Annotated[
+        float | None,
+        typer.Option(help="Of cnn_gru: how many of them are in a second.  [default: 8]"),
     ] = None,
     epochs: Annotated[
         int | None,
@@ -201,6 +209,8 @@ def train_command(
         alpha=alpha,
         weights=weights,
         augment=augment,
+        clip_frames=clip_frames,
+        clip_fps=clip_fps,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,

@@ -9,12 +9,13 @@ from typing import Literal
 
 import numpy as np
 
+from edge_runtime.clip import Clip
 from edge_runtime.preprocess import Preprocess
 from trainer.data.kinds import look
 from trainer.data.pixel_cache import pixel_cache
 from trainer.data.places import DataOptions
 from trainer.errors import DataError
-from trainer.folders import PARTS, Part, Picture, PictureFolder, Skipped
+from trainer.folders import PARTS, Part, Picture, PictureFolder, Skipped, look_for_videos
 from trainer.pictures import Pixels, load_pixels
 
 VAL_SHARE = 0.1
@@ -53,6 +54,7 @@ class Dataset:
 def load_dataset(
     source: str | Path,
     preprocess: Preprocess,
+    clip: Clip | None = None,
     *,
     seed: int,
     scratch: Path,
@@ -64,7 +66,8 @@ def load_dataset(
     of `train` becomes `val`. With `train` and `val` there is no `test`.
 
     Args:
-        source: what `trainer.data.kinds.look` takes.
+        source: what `trainer.data.kinds.look` takes; of clips, a folder.
+        clip: what is made of each video; `None`: the files are pictures.
         scratch: folder for a file of pixels, when they are not kept and do not fit into memory.
 
     Raises:
@@ -72,19 +75,20 @@ def load_dataset(
             picture, or too few for a split.
         StorageError: when there is no room for what is made of it.
     """
-    folder = look(str(source), options).require()
+    folder = (look_for_videos(source) if clip else look(str(source), options)).require()
     pictures = [picture for part in folder.parts.values() for picture in part]
     everything, unreadable = load_pixels(
         folder.root,
         pictures,
         preprocess,
+        clip,
         scratch=scratch,
         description="decoding",
-        cache=pixel_cache(options),
+        cache=None if clip else pixel_cache(options),
     )
     pixels = _by_part(folder, everything)
     for part, of_part in pixels.items():
-        _require_pictures(folder, part, of_part.pictures)
+        _require_pictures(folder, part, of_part.pictures, clip)
     parts = _split(folder, pixels, seed)
     skipped = tuple(sorted([*folder.skipped, *unreadable], key=lambda s: s.path))
     by_user = "val" in pixels and None not in pixels
@@ -107,15 +111,18 @@ def _by_part(folder: PictureFolder, everything: Pixels) -> dict[Part | None, Pix
 
 
 def _require_pictures(
-    folder: PictureFolder, part: Part | None, readable: Sequence[Picture]
+    folder: PictureFolder, part: Part | None, readable: Sequence[Picture], clip: Clip | None
 ) -> None:
     counts = np.bincount([p.label for p in readable], minlength=len(folder.labels))
     # Without val/dogs nothing is wrong by itself; an empty one is an accident.
     for label in sorted(folder.declared[part]):
         if not counts[label]:
+            what = (
+                "video (MP4, MKV, AVI, MOV or WebM)" if clip else "picture (JPEG, PNG, BMP or WebP)"
+            )
             raise DataError(
-                f"{folder.class_place(part, label)}: holds no readable picture (JPEG, PNG, BMP or "
-                "WebP); add some or remove it."
+                f"{folder.class_place(part, label)}: holds no readable {what}; add some or remove "
+                "it."
             )
 
 

@@ -11,6 +11,7 @@ from edge_runtime.evaluation.examine import Examinee
 from edge_runtime.evaluation.pictures import Labelled, labelled_folder
 from edge_runtime.files import sha256_file
 from edge_runtime.progress import status_line
+from trainer.data.kinds import look
 from trainer.errors import DataError, ResumeError
 from trainer.record import RECORD_NAME, TrainingRecord, read_record
 
@@ -45,7 +46,9 @@ def run_pictures(
     own = data is None or (bool(entries) and all((root / path).is_file() for path, _ in entries))
     if not own:
         assert data is not None
-        return labelled_folder(data, record.labels, split=split)
+        if record.clip or data.is_dir() or not data.exists():
+            return labelled_folder(data, record.labels, split=split, clip=record.clip)
+        return other_data(data, record.labels, split)
     if not entries:
         raise DataError(f"{run}: was trained without {part} pictures; name another --split.")
     files = tuple(root / path for path, _ in entries)
@@ -56,8 +59,30 @@ def run_pictures(
 
 
 def other_data(data: Path, labels: tuple[str, ...], split: str | None) -> Labelled:
-    """Labelled pictures of a file. Raises DataError: there is no such kind yet."""
-    raise DataError(f"{data}: is a file; name a folder that holds a folder for each class.")
+    """Labelled pictures of a list (.csv, .jsonl) or an archive.
+
+    Raises:
+        DataError: when it cannot be read, lacks that part, or holds a class that is none of
+            `labels`.
+    """
+    folder = look(str(data))
+    by_name = {part or "": of_part for part, of_part in folder.parts.items()}
+    usual = next((part for part in ("test", "val") if part in by_name), "")
+    part = usual if split is None else split
+    if part not in by_name:
+        raise DataError(f"{data}: has no pictures of {part or 'no part'}; name another --split.")
+    unknown = [label for label in folder.labels if label not in labels]
+    if unknown:
+        raise DataError(
+            f"{data}: the model knows no class {unknown[0]!r}; it knows {', '.join(labels[:10])}."
+        )
+    pictures = by_name[part]
+    if not pictures:
+        raise DataError(f"{data}: names no picture{f' of {part}' if part else ''}.")
+    truths = np.array([labels.index(folder.labels[p.label]) for p in pictures], np.int64)
+    files = tuple(folder.root / picture.path for picture in pictures)
+    held_out = {"test": True, "train": False}.get(part)
+    return Labelled(data, part, files, truths, held_out)
 
 
 def run_examinee(run: Path, record: TrainingRecord) -> Examinee:
@@ -77,6 +102,7 @@ def run_examinee(run: Path, record: TrainingRecord) -> Examinee:
         preprocess=record.preprocess,
         ask=ask,
         temperature=record.temperature,
+        clip=record.clip,
         facts={"run": run.resolve().name, "sha256": record.model.sha256},
     )
 

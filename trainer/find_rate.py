@@ -78,7 +78,12 @@ def find_learning_rate(data: str | Path, out: str | Path, options: TrainOptions)
     require_apart(data, out)
     require_writable_folder(out)
     dataset = load_dataset(
-        data, settings.preprocess, seed=settings.seed, scratch=out, options=options.pictures
+        data,
+        settings.preprocess,
+        settings.clip,
+        seed=settings.seed,
+        scratch=out,
+        options=options.pictures,
     )
     head = head_for(dataset.labels)
     core = build_core(settings, head, len(dataset.labels))

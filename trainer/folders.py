@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edge_runtime.images import IMAGE_SUFFIXES, is_image_name
+from edge_runtime.clip import VIDEO_SUFFIXES
+from edge_runtime.images import IMAGE_SUFFIXES
 from trainer.errors import DataError
 
 Part = Literal["train", "val", "test"]
@@ -95,8 +96,11 @@ def find_pictures(root: Path) -> PictureFolder:
     return look_through(root).require()
 
 
-def look_through(root: Path) -> PictureFolder:
+def look_through(root: Path, *, videos: bool = False) -> PictureFolder:
     """Look through a data folder, whatever is wrong with its classes.
+
+    Args:
+        videos: look for videos in place of pictures.
 
     Raises:
         DataError: when it is no folder, or holds no class folder.
@@ -108,12 +112,21 @@ def look_through(root: Path) -> PictureFolder:
         raise DataError(f"{root}: is a file; name a folder that holds a folder for each class.")
     root = Path(os.path.abspath(root))  # noqa: PTH100  # resolve() would hide the user's own links
     try:
-        return _look_through(root)
+        return _look_through(root, VIDEO_SUFFIXES if videos else IMAGE_SUFFIXES)
     except OSError as exc:
         raise DataError(f"{exc.filename or root}: cannot be read: {exc.strerror}.") from exc
 
 
-def _look_through(root: Path) -> PictureFolder:
+def look_for_videos(source: str | Path) -> PictureFolder:
+    """Look through a folder of videos, one folder for each class.
+
+    Raises:
+        DataError: when it is no folder, or holds no class folder.
+    """
+    return look_through(Path(source), videos=True)
+
+
+def _look_through(root: Path, suffixes: frozenset[str]) -> PictureFolder:
     part_folders, problems = _part_folders(root)
     classes = {part: _subfolders(folder) for part, folder in part_folders.items()}
     labels = tuple(sorted({name for names in classes.values() for name in names}))
@@ -124,7 +137,7 @@ def _look_through(root: Path) -> PictureFolder:
     for part, names in classes.items():
         found: list[Picture] = []
         for name in names:
-            pictures, others = _class_files(root, part_folders[part] / name)
+            pictures, others = _class_files(root, part_folders[part] / name, suffixes)
             found += [Picture(path, index[name]) for path in pictures]
             skipped += others
         parts[part] = tuple(found)
@@ -202,7 +215,9 @@ def alike_labels(where: str, names: Iterable[str]) -> list[str]:
     return problems
 
 
-def _class_files(root: Path, folder: Path) -> tuple[list[str], list[Skipped]]:
+def _class_files(
+    root: Path, folder: Path, suffixes: frozenset[str]
+) -> tuple[list[str], list[Skipped]]:
     pictures: list[str] = []
     others: list[Skipped] = []
     for file in _visible_files(folder):
@@ -213,10 +228,10 @@ def _class_files(root: Path, folder: Path) -> tuple[list[str], list[Skipped]]:
             readable = path.encode(errors="replace").decode()
             others.append(Skipped(readable, "its name is not UTF-8; rename it"))
             continue
-        if is_image_name(file):
+        if file.suffix.lower() in suffixes:
             pictures.append(path)
         else:
-            known = ", ".join(sorted(IMAGE_SUFFIXES))
+            known = ", ".join(sorted(suffixes))
             others.append(Skipped(path, f"its name does not end in one of {known}"))
     return pictures, others
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from edge_runtime.clip import MAX_FRAMES, Clip
 from edge_runtime.head import Head
 from edge_runtime.preprocess import Fit, Preprocess
 from trainer.architectures import SMALL_SIDE, Architecture, Stage, architecture, plan_stages
@@ -26,11 +27,13 @@ class TrainOptions:
         fit: how a picture of another shape becomes square.
         alpha: width multiplier of the MobileNets.
         weights: `imagenet`, `none`, or a weights file for the body.
-        augment: key in `AUGMENTATIONS`; `None`: `article`, or `light` for small inputs.
+        augment: key in `AUGMENTATIONS`; `None`: `article`, `light` for small inputs,
+            or `no-flip` for clips: mirrored, a movement to the left is one to the right.
         epochs: at most so many, over all stages.
         learning_rate: of the last stage; earlier ones keep their ratio to it.
         patience: epochs without a better validation loss after which a stage ends.
         schedule: from here to `precision` as in `Recipe`.
+        clip_frames, clip_fps: of a clip, for models of clips: how many frames, how many a second.
         seed: decides the split, the starting weights, the order and the augmentation.
         resume: continue from the checkpoint in the out folder, if there is one.
         overwrite: replace a run that is in the out folder.
@@ -64,6 +67,8 @@ class TrainOptions:
     clip_norm: float | None = None
     ema: float | None = None
     precision: Precision | None = None
+    clip_frames: int | None = None
+    clip_fps: float | None = None
     seed: int = 0
     resume: bool = False
     overwrite: bool = False
@@ -86,6 +91,7 @@ class Settings:
     seed: int
     stages: tuple[Stage, ...]
     recipe: Recipe
+    clip: Clip | None = None
 
     def with_precision(self, precision: Precision) -> Settings:
         """The same, with what `auto` came to be."""
@@ -103,6 +109,7 @@ class Settings:
             "seed": self.seed,
             "stages": [asdict(stage) for stage in self.stages],
             "recipe": self.recipe.as_dict(),
+            **({"clip": self.clip.model_dump()} if self.clip else {}),
         }
 
 
@@ -121,7 +128,9 @@ def resolve(options: TrainOptions) -> Settings:
         raise OptionError(f"--fit {fit}: takes {', '.join(get_args(Fit))}.")
     weights = arch.weights if options.weights is None else options.weights
     require_weights(arch, weights, options.alpha)
-    augment = options.augment or ("article" if side >= SMALL_SIDE else "light")
+    clip = _clip(arch, options)
+    usual = "article" if side >= SMALL_SIDE else "light"
+    augment = options.augment or ("no-flip" if clip else usual)
     augmentation(augment)
     _require_positive(options)
     stages = plan_stages(
@@ -140,6 +149,7 @@ def resolve(options: TrainOptions) -> Settings:
         seed=options.seed,
         stages=stages,
         recipe=_recipe(arch, options, pretrained=weights != "none"),
+        clip=clip,
     )
 
 
@@ -149,6 +159,30 @@ def _recipe(arch: Architecture, options: TrainOptions, *, pretrained: bool) -> R
     names = [field.name for field in fields(Recipe)]
     wishes = {name: getattr(options, name) for name in names}
     return Recipe(**{**table, **{k: v for k, v in wishes.items() if v is not None}})
+
+
+def _clip(arch: Architecture, options: TrainOptions) -> Clip | None:
+    asked = {"--clip-frames": options.clip_frames, "--clip-fps": options.clip_fps}
+    if not arch.frames:
+        for name, value in asked.items():
+            if value is not None:
+                raise OptionError(f"{name} {value}: {arch.name} looks at pictures, not at clips.")
+        return None
+    mixing = {
+        "--mixup": options.mixup,
+        "--cutmix": options.cutmix,
+        "--rand-augment": options.rand_augment,
+    }
+    for name, value in mixing.items():
+        if value:
+            raise OptionError(f"{name} {value}: is for pictures; {arch.name} looks at clips.")
+    frames = arch.frames if options.clip_frames is None else options.clip_frames
+    fps = arch.fps if options.clip_fps is None else options.clip_fps
+    if not 2 <= frames <= MAX_FRAMES:
+        raise OptionError(f"--clip-frames {frames}: takes 2 to {MAX_FRAMES}.")
+    if not 0 < fps <= 120:
+        raise OptionError(f"--clip-fps {fps}: takes a number above 0 and up to 120.")
+    return Clip(frames=frames, fps=fps)
 
 
 def head_for(labels: tuple[str, ...]) -> Head:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_runtime.clip import Clip, input_shape, read_input
 from edge_runtime.errors import ImageError
 from edge_runtime.files import storage_errors
-from edge_runtime.images import decode_image
 from edge_runtime.preprocess import Preprocess
 from trainer.data.parallel import in_parallel
 from trainer.data.pixel_cache import DIGEST_BYTES, PixelCache, pixel_digest
@@ -85,6 +85,7 @@ def load_pixels(
     root: Path,
     pictures: Sequence[Picture],
     preprocess: Preprocess,
+    clip: Clip | None = None,
     *,
     scratch: Path,
     description: str,
@@ -105,7 +106,7 @@ def load_pixels(
         kept = cache.load(files, preprocess, description)
         store, rows, why, digests = kept.store, kept.rows, kept.why, kept.digests
     else:
-        store, why, digests = _decode(root, pictures, preprocess, scratch, description)
+        store, why, digests = _decode(root, pictures, preprocess, clip, scratch, description)
         rows = np.arange(len(pictures), dtype=np.int64)
     read = [i for i, reason in enumerate(why) if reason is None]
     skipped = tuple(
@@ -121,16 +122,17 @@ def _decode(
     root: Path,
     pictures: Sequence[Picture],
     preprocess: Preprocess,
+    clip: Clip | None,
     scratch: Path,
     description: str,
 ) -> tuple[np.ndarray, list[str | None], np.ndarray]:
-    inputs = _room((len(pictures), *preprocess.input_shape), scratch)
+    inputs = _room((len(pictures), *input_shape(preprocess, clip)), scratch)
     digests = np.zeros((len(pictures), DIGEST_BYTES), np.uint8)
 
     def load(row: int) -> str | None:
         file = root / pictures[row].path
         try:
-            inputs[row] = preprocess(decode_image(file))
+            inputs[row] = read_input(file, preprocess, clip)
         except ImageError as exc:
             return str(exc).removeprefix(f"{file}: ").rstrip(".")
         digests[row] = pixel_digest(inputs[row])

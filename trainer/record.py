@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edge_runtime.clip import Clip
 from edge_runtime.head import Head
 from edge_runtime.preprocess import Preprocess
 from edge_runtime.temperature import Temperature
@@ -108,6 +109,7 @@ class TrainingRecord(_Part):
         command: what the user typed; empty when trained from Python.
         options: every option, with the values that were used where none was given.
         history: one number for each epoch, by name.
+        clip: how many frames, how far apart, the model looks at; `None`: at one picture.
         temperature: what makes scores mean what they say, fitted on the validation part; the
             metrics are of the model as it is.
         versions: of Python and the packages that shaped the model.
@@ -122,6 +124,7 @@ class TrainingRecord(_Part):
     options: dict[str, Any]
     labels: tuple[str, ...] = Field(min_length=2)
     preprocess: Preprocess
+    clip: Clip | None = None
     head: Head
     model: ModelEntry
     data: DataEntry

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from edge_runtime.clip import film_strip
 from edge_runtime.evaluation.curves import roc_curves
 from edge_runtime.evaluation.figures import MAX_CURVES, roc_figure
 from edge_runtime.page import render_page, thumbnail_data_uri
@@ -90,7 +91,7 @@ def _thumbnails(
     pixels, labels = evaluation.pixels, record.labels
     made = []
     for row, input_rgb in zip(rows, pixels.inputs(rows), strict=True):
-        frame_bgr = cv2.cvtColor(input_rgb, cv2.COLOR_RGB2BGR)
+        frame_bgr = cv2.cvtColor(film_strip(input_rgb), cv2.COLOR_RGB2BGR)
         made.append(
             Thumbnail(
                 uri=thumbnail_data_uri(frame_bgr, THUMBNAIL_SIDE),

@@ -120,7 +120,12 @@ def _train(
     require_writable_folder(out)
     with _kept_if_begun(out, overwrite=options.overwrite):
         dataset = load_dataset(
-            data, settings.preprocess, seed=settings.seed, scratch=out, options=options.pictures
+            data,
+            settings.preprocess,
+            settings.clip,
+            seed=settings.seed,
+            scratch=out,
+            options=options.pictures,
         )
         head = head_for(dataset.labels)
         core = build_core(settings, head, len(dataset.labels))
@@ -236,6 +241,7 @@ def build_core(settings: Settings, head: Head, num_labels: int) -> keras.Model:
         alpha=settings.alpha,
         weights=settings.weights,
         dropout=settings.recipe.dropout,
+        frames=settings.clip.frames if settings.clip else 0,
     )
     return settings.architecture.build(spec)
 
@@ -301,6 +307,7 @@ def _record(parts: _Parts, model: ModelEntry) -> TrainingRecord:
         options=parts.settings.as_dict(),
         labels=dataset.labels,
         preprocess=parts.settings.preprocess,
+        clip=parts.settings.clip,
         head=parts.head,
         model=model,
         data=DataEntry(

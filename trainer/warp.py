@@ -29,8 +29,17 @@ class RandomWarp(keras.layers.Layer):
     def call(self, images: Any, training: bool = False) -> Any:
         if not training:
             return images
-        rows, height, width = ops.shape(images)[0], images.shape[1], images.shape[2]
+        rows, (height, width) = ops.shape(images)[0], images.shape[-3:-1]
         draws = keras.random.uniform((rows, 7), -1.0, 1.0, seed=self.seed_generator)
+        if len(images.shape) == 5:  # clips: every frame is warped alike, or still things would move
+            frames = images.shape[1]
+            draws = ops.repeat(draws, frames, axis=0)
+            pictures = ops.reshape(images, (-1, height, width, 3))
+            warped = self._warped(pictures, draws, height, width)
+            return ops.reshape(warped, (-1, frames, height, width, 3))
+        return self._warped(images, draws, height, width)
+
+    def _warped(self, images: Any, draws: Any, height: int, width: int) -> Any:
         warped = ops.image.affine_transform(
             ops.cast(images, "float32"),
             warp_matrices(self.amounts, draws, height=height, width=width),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from converters.errors import ConversionError, brief
+from edge_runtime.clip import Clip, input_shape
 from edge_runtime.preprocess import Preprocess
 
 # Every dimension but the first is a number; the first is the name of the free batch axis.
@@ -335,14 +336,15 @@ def with_metadata(
     labels: Sequence[str],
     preprocess: Preprocess,
     precision: str,
+    clip: Clip | None = None,
     description: str = "",
 ) -> bytes:
     """The model with what a stranger needs to use it, for any viewer and runtime to read.
 
     In `metadata_props`, as text: `labels` (JSON list), `preprocess` (JSON, as in `bundle.json`),
-    `precision`, `description`, and what tools made for Ultralytics' exports look for: `names`,
-    `imgsz` (height, width) and `task`. The graph is named `name`; the doc string says in words
-    what the input must be. The same arguments give the same bytes.
+    `precision`, `description`, `clip` where the input is one, and what tools made for Ultralytics'
+    exports look for: `names`, `imgsz` (height, width) and `task`. The graph is named `name`; the
+    doc string says in words what the input must be. The same arguments give the same bytes.
 
     Raises:
         ConversionError: when the model cannot be read.
@@ -351,9 +353,10 @@ def with_metadata(
     model.producer_name = PRODUCER
     model.graph.name = name
     source, target = model.graph.input[0].name, model.graph.output[0].name
+    size = ", ".join(map(str, input_shape(preprocess, clip)))
     model.doc_string = (
         f"{description or name}\n\n"
-        f"Input {source!r}: uint8, (batch, {preprocess.height}, {preprocess.width}, 3), "
+        f"Input {source!r}: uint8, (batch, {size}), "
         f"{preprocess.channels.upper()}, fitted by {preprocess.fit!r}; scaling and normalisation "
         f"are inside the model.\nOutput {target!r}: float32, (batch, {_units(model)}), for "
         f"{', '.join(labels)}."
@@ -368,6 +371,8 @@ def with_metadata(
         "preprocess": preprocess.model_dump_json(),
         "task": "classify",
     }
+    if clip:
+        properties["clip"] = clip.model_dump_json()
     del model.metadata_props[:]
     for key, value in properties.items():
         model.metadata_props.add(key=key, value=value)

@@ -13,6 +13,7 @@ from converters.outcome import Outcome
 from converters.report.answers import Kind, kind_of
 from converters.subject import Subject
 from edge_runtime import words
+from edge_runtime.clip import film_strip
 from edge_runtime.evaluation.answers import NO_ANSWER, first_labels
 from edge_runtime.page import thumbnail_data_uri
 
@@ -203,7 +204,7 @@ def _thumbnails(rows: Iterator[int], subject: Subject) -> dict[int, str]:
     for row in rows:
         if row in made:
             continue
-        pixels = subject.held_out.inputs[row]
+        pixels = film_strip(subject.held_out.inputs[row])
         is_rgb = subject.record.preprocess.channels == "rgb"
         frame_bgr = np.ascontiguousarray(pixels[..., ::-1] if is_rgb else pixels)
         uri = thumbnail_data_uri(frame_bgr, THUMBNAIL_SIDE, quality=_QUALITY)

@@ -65,7 +65,7 @@ def _device(manifest: Manifest) -> Facts:
     preprocess, golden = manifest.preprocess, manifest.golden
     int8 = next((v.scheme for v in manifest.variants if v.scheme), None)
     facts = [
-        ("input", f"uint8, {preprocess.height} x {preprocess.width} x 3, NHWC"),
+        ("input", _input(manifest)),
         ("channels", preprocess.channels.upper()),
         ("fit", preprocess.fit),
         ("head", manifest.head.kind),
@@ -77,6 +77,14 @@ def _device(manifest: Manifest) -> Facts:
     sources = [entry.path for entry in manifest.sources]
     facts.append(("C++ source", ", ".join(sources) if sources else "none in this bundle"))
     return facts
+
+
+def _input(manifest: Manifest) -> str:
+    clip = manifest.clip
+    size = " x ".join(map(str, manifest.input_shape))
+    if clip is None:
+        return f"uint8, {size}, NHWC"
+    return f"uint8, {size}: {clip.frames} frames, {clip.fps:g} of them a second"
 
 
 def _temperature(manifest: Manifest) -> str:

@@ -18,6 +18,7 @@ from converters.errors import ConversionError
 from converters.float_graphs import INPUT_NAME, OUTPUT_NAME
 from converters.tflite._metadata_tables import ImageInput, ScoresOutput, classifier_metadata
 from converters.tflite.graph import TfliteGraph
+from edge_runtime.clip import Clip, input_shape
 from edge_runtime.model_labels import LABEL_FILE, label_lines
 from edge_runtime.preprocess import Preprocess
 
@@ -38,6 +39,7 @@ def with_metadata(
     name: str,
     labels: tuple[str, ...],
     preprocess: Preprocess,
+    clip: Clip | None = None,
     description: str = "",
 ) -> bytes:
     """The model with TFLite metadata, in the place of any that it has.
@@ -48,18 +50,19 @@ def with_metadata(
         tflite: one uint8 picture in, one probability per label out.
         labels: in the order of the output; `label_lines` says how they are written.
         preprocess: how a picture becomes the model's input.
+        clip: how many such pictures, how far apart, where it is more than one.
 
     Raises:
         ConversionError: when the model's input is not a picture of that size, or its output not
             one number per label.
     """
     graph = TfliteGraph(tflite)
-    image, scores = _image_input(graph, preprocess), _scores_output(graph, len(labels))
+    image, scores = _image_input(graph, preprocess, clip), _scores_output(graph, len(labels))
     _set_metadata(graph, classifier_metadata(name, description, image, scores))
     return _with_file(graph.to_bytes(), LABEL_FILE, label_lines(labels))
 
 
-def _image_input(graph: TfliteGraph, preprocess: Preprocess) -> ImageInput:
+def _image_input(graph: TfliteGraph, preprocess: Preprocess, clip: Clip | None) -> ImageInput:
     """The input tensor, with a normalisation that its own scale and zero point undo.
 
     MediaPipe gives a uint8 tensor the pixels and looks no further. Readers that follow the schema
@@ -67,17 +70,19 @@ def _image_input(graph: TfliteGraph, preprocess: Preprocess) -> ImageInput:
     these numbers they arrive at the pixels too.
     """
     tensor, dtype = graph._graph.tensors[graph.input], graph.dtype(graph.input)
-    if dtype != "UINT8" or tuple(tensor.shape[1:]) != preprocess.input_shape:
+    wanted = input_shape(preprocess, clip)
+    if dtype != "UINT8" or tuple(tensor.shape[1:]) != wanted:
         raise ConversionError(
             f"The TFLite file's input is {dtype} of shape {_shape(tensor)}; metadata describes a "
-            f"picture, UINT8 of shape (1, {preprocess.height}, {preprocess.width}, 3)."
+            f"picture, UINT8 of shape {(1, *wanted)}."
         )
     scale, zero_point = _quantisation(tensor) or (1.0, 0.0)
+    frames = f"{clip.frames} frames, {clip.fps:g} of them a second, each " if clip else ""
     order = {"rgb": "red, green, blue", "bgr": "blue, green, red"}[preprocess.channels]
     return ImageInput(
         name=INPUT_NAME,
         description=(
-            f"{preprocess.width}x{preprocess.height} pixels, uint8, {order}: "
+            f"{frames}{preprocess.width}x{preprocess.height} pixels, uint8, {order}: "
             f"{_FIT_WORDS[preprocess.fit]}. Scaling is part of the model."
         ),
         rgb=preprocess.channels == "rgb",

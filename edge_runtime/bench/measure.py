@@ -64,7 +64,7 @@ def measure(
     start = time.perf_counter()
     classifier = classifier_for(bundle, case)
     load_ms = (time.perf_counter() - start) * 1e3
-    blank = np.zeros((1, *bundle.preprocess.input_shape), np.uint8)
+    blank = np.zeros((1, *bundle.manifest.input_shape), np.uint8)
     (first_ms,) = _times_ms(lambda: classifier.probabilities(blank), count=1)
     _times_ms(lambda: classifier.probabilities(blank), count=_BEFORE_PEAK)
     peak = peak_bytes()  # before the golden set is in memory, which a camera does not need

@@ -128,7 +128,7 @@ def _subjects(
             f"{model}: a bundle holds no labelled pictures; name a folder of them after it."
         )
     if data.is_dir() or not data.exists():
-        pictures = labelled_folder(data, bundle.labels, split=split)
+        pictures = labelled_folder(data, bundle.labels, split=split, clip=bundle.clip)
     else:
         pictures = workstation.other_data(data, bundle.labels, split)
     names: list[str | None] = [*variant] if variant else [None]

@@ -166,7 +166,8 @@ def _load(
     if workers is None:
         many = not any(s.live or s.frame_count == 1 for s in sources)
         on_cpu = not classifier.engine.is_accelerated  # an accelerator there is one of
-        workers = min(threads, _MOST_WORKERS) if many and on_cpu and options.batch == 1 else 1
+        alone = options.batch > 1 or bundle.clip is not None  # a clip's frames have an order
+        workers = min(threads, _MOST_WORKERS) if many and on_cpu and not alone else 1
     if workers > 1:
         whole = classifier.engine
         classifier = classifier.twin(threads=max(1, threads // workers))
@@ -278,6 +279,8 @@ def _print_summary(summary: Summary, written: list[Path]) -> None:
     if summary.stages:
         stages = ", ".join(f"{name} {p.at(0.5):.1f}" for name, p in summary.stages.items())
         typer.echo(f"median ms: {stages}")
+    if filling := summary.conditions.pop("filling", 0):
+        typer.echo(f"not answered, as their clip was not whole yet: {filling}")
     if summary.conditions:
         counts = ", ".join(f"{n} {condition}" for condition, n in summary.conditions.items())
         typer.echo(f"not answered, as they are no news: {counts}")

@@ -8,6 +8,7 @@ from itertools import zip_longest
 
 import numpy as np
 
+from edge_runtime.clip import film_strip
 from edge_runtime.errors import ImageError
 from edge_runtime.evaluation.answers import NO_ANSWER, confusion, first_labels
 from edge_runtime.evaluation.examine import Answers, Examinee
@@ -144,7 +145,7 @@ def _thumbnails(examinee: Examinee, answers: Answers, rows: Iterator[int]) -> di
     room = MAX_THUMBNAIL_CHARACTERS
     for row in rows:
         try:
-            seen = examinee.read(answers.files[row])
+            seen = film_strip(examinee.read(answers.files[row]))
         except ImageError:  # it went away meanwhile
             continue
         is_rgb = examinee.preprocess.channels == "rgb"

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from edge_runtime.classifier import Classifier
+from edge_runtime.clip import Clip, read_input
 from edge_runtime.errors import EdgeproofError, ImageError
 from edge_runtime.evaluation.pictures import Labelled
-from edge_runtime.images import decode_image
 from edge_runtime.preprocess import Preprocess
 from edge_runtime.temperature import Temperature
 
@@ -32,6 +32,7 @@ class Examinee:
         ask: float32 (batch, labels) for uint8 (batch, *input): as the model itself answers.
         temperature: at which its scores are shown.
         facts: what identifies it, for the record.
+        clip: what it is given of each video; `None`: it is given pictures.
     """
 
     title: str
@@ -41,10 +42,11 @@ class Examinee:
     ask: Callable[[np.ndarray], np.ndarray]
     temperature: Temperature | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    clip: Clip | None = None
 
     def read(self, file: Path) -> np.ndarray:
         """A file as the model's input. Raises ImageError."""
-        return self.preprocess(decode_image(file))
+        return read_input(file, self.preprocess, self.clip)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,7 @@ def classifier_examinee(classifier: Classifier) -> Examinee:
         preprocess=bundle.preprocess,
         ask=classifier.uncalibrated,
         temperature=bundle.manifest.temperature,
+        clip=bundle.clip,
         facts={
             "bundle": bundle.name,
             "variant": variant.name,

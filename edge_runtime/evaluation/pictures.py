@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_runtime.clip import Clip, is_input_name
 from edge_runtime.errors import OptionError, did_you_mean
-from edge_runtime.images import is_image_name
 
 SPLITS = ("test", "val", "train")
 
@@ -39,11 +39,18 @@ class Labelled:
     held_out: bool | None = None
 
 
-def labelled_folder(root: Path, labels: tuple[str, ...], *, split: str | None = None) -> Labelled:
+def labelled_folder(
+    root: Path,
+    labels: tuple[str, ...],
+    *,
+    split: str | None = None,
+    clip: Clip | None = None,
+) -> Labelled:
     """Pictures in one folder for each class, directly or below `test/`, `val/` or `train/`.
 
     Args:
         labels: the model's; a class folder must be called as one of them.
+        clip: of a model of clips: videos are looked for, in place of pictures.
         split: which part; unless given, `test`, else `val`, else all of it.
 
     Raises:
@@ -64,7 +71,7 @@ def labelled_folder(root: Path, labels: tuple[str, ...], *, split: str | None = 
                     f"{folder / name}: the model knows no class {name!r}.{hint} It knows "
                     f"{_listed(labels)}."
                 )
-            found = sorted(p for p in (folder / name).rglob("*") if is_image_name(p))
+            found = sorted(p for p in (folder / name).rglob("*") if is_input_name(p, clip))
             files += found
             truths += [index[_same(name)]] * len(found)
     except OSError as exc:
@@ -73,8 +80,8 @@ def labelled_folder(root: Path, labels: tuple[str, ...], *, split: str | None = 
         ) from exc
     if not files:
         raise LabelledDataError(
-            f"{folder}: holds no pictures in folders called {_listed(labels)}; name a folder that "
-            "holds a folder for each class."
+            f"{folder}: holds no {'videos' if clip else 'pictures'} in folders called "
+            f"{_listed(labels)}; name a folder that holds a folder for each class."
         )
     return Labelled(root, part, tuple(files), np.array(truths, np.int64), _held_out(part))
 

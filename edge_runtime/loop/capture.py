@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from edge_runtime.clip import Clip, FrameTimer
 from edge_runtime.loop.inbox import Captured, Inbox
 from edge_runtime.sources import Frame, Source
 
@@ -23,13 +24,16 @@ class Capture:
         *,
         stride: int = 1,
         answer_repeats: bool = False,
+        clip: Clip | None = None,
     ) -> None:
         """Args:
         number: which of the loop's sources it is.
         stride: every so many frames one is put into the inbox.
         answer_repeats: whether a live source's picture is news also where it is, byte for byte,
             the one before.
+        clip: of a model of clips: frames are taken at its rate, by when they were captured.
         """
+        self._clip, self._timer = clip, FrameTimer(clip) if clip else None
         self._answered: np.ndarray | None = None
         self._judge_repeats = source.live and not answer_repeats
         self._source, self._number, self._inbox, self._stride = source, number, inbox, stride
@@ -48,15 +52,26 @@ class Capture:
                     break
                 if frame.index < self._due and frame.condition == "ok":
                     continue
+                at_s = self._at_s(frame)
+                if frame.condition == "ok" and self._timer and not self._timer.wants(at_s):
+                    continue
                 # Counted on the source's own index: a camera that drops frames keeps its pace.
                 self._due = frame.index - frame.index % self._stride + self._stride
                 took_ms = (time.perf_counter() - before) * 1e3
-                if not self._inbox.put(Captured(self._judged(frame), self._number, took_ms)):
+                captured = Captured(self._judged(frame), self._number, took_ms, at_s)
+                if not self._inbox.put(captured):
                     break
         except BaseException as exc:  # raised again where answers are taken
             error = exc
         finally:
             self._inbox.finish(self._number, error)
+
+    def _at_s(self, frame: Frame) -> float:
+        """When a frame was captured; a file's frames are decoded faster, or slower, than that."""
+        if self._source.live or self._clip is None:
+            return frame.captured_s
+        # Pictures of a folder have no rate: each is a step of the clip.
+        return frame.index / (self._source.fps or self._clip.fps)
 
     def _judged(self, frame: Frame) -> Frame:
         """The frame, "repeated" where it shows what was answered last.

@@ -19,11 +19,14 @@ class Captured:
     Attributes:
         source: which of the loop's sources it is of.
         capture_ms: inside the source's `read`.
+        at_s: when it was captured: of a live source on `perf_counter`'s clock, of a file from its
+            beginning.
     """
 
     frame: Frame
     source: int
     capture_ms: float
+    at_s: float = 0.0
 
 
 class Inbox:

@@ -60,8 +60,8 @@ class Result:
     """One frame with its answer.
 
     Attributes:
-        prediction: the model's for this frame alone; `None` where the frame's condition is not
-            "ok": such a frame is no news, and never classified.
+        prediction: the model's for this frame alone, or for the clip that ends with it; `None`
+            where the frame's condition is not "ok": such a frame is never classified.
         age_ms: from capture to answer.
         fps: results a second over the last few frames of its source; 0 for the first.
         answer: `prediction` after smoothing and abstaining; `None` where that is.
@@ -88,6 +88,12 @@ class Result:
     def is_repeat(self) -> bool:
         """Whether it shows the picture answered before it: that answer stands."""
         return self.frame.condition == "repeated"
+
+    @property
+    def unanswered(self) -> str:
+        """Why there is no answer, in words."""
+        condition = self.frame.condition
+        return "clip not whole yet" if condition == "filling" else f"{condition} frame"
 
     def without_pixels(self) -> Result:
         """The same result, its frame without the picture."""

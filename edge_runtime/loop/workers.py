@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from edge_runtime.classifier import Classifier, Prediction
+from edge_runtime.loop.feeding import Feeder, PictureFeeder
 from edge_runtime.loop.inbox import Captured, Inbox
 from edge_runtime.loop.outbox import Outbox, Ticket
 from edge_runtime.loop.region import Region
@@ -29,10 +30,13 @@ class Pool:
         *,
         batch: int = 1,
         region: Region | None = None,
+        feeder: Feeder | None = None,
     ) -> None:
         """Args:
         loaders: one for each worker, called in its thread: loading takes a while.
+        feeder: makes inputs of frames; `None`: each is one.
         """
+        feeder = feeder or PictureFeeder()
         order = threading.Lock()
         self._outbox, self._inbox = outbox, inbox
         self._working = len(loaders)
@@ -40,7 +44,17 @@ class Pool:
         self.threads = [
             threading.Thread(
                 target=self._run,
-                args=(Worker(load, inbox, outbox, order=order, batch=batch, region=region),),
+                args=(
+                    Worker(
+                        load,
+                        inbox,
+                        outbox,
+                        order=order,
+                        batch=batch,
+                        region=region,
+                        feeder=feeder,
+                    ),
+                ),
                 name=f"edgeproof-worker-{number}",
                 daemon=True,
             )
@@ -74,6 +88,7 @@ class Worker:
         outbox: Outbox[Delivery],
         *,
         order: threading.Lock,
+        feeder: Feeder,
         batch: int = 1,
         region: Region | None = None,
     ) -> None:
@@ -83,6 +98,7 @@ class Worker:
         """
         self._load, self._inbox, self._outbox = classifier, inbox, outbox
         self._order, self._batch, self._region = order, batch, region
+        self._feeder = feeder
 
     def run(self) -> None:
         """Work until there are no more frames; what goes wrong is raised by the outbox."""
@@ -112,12 +128,9 @@ class Worker:
         self, classifier: Classifier, taken: Sequence[Captured], ticket: Ticket[Delivery]
     ) -> list[Delivery]:
         start = ticket.begun_s or time.perf_counter()
-        good = [c for c in taken if c.frame.condition == "ok"]
-        inputs, preprocess_ms = [], []
-        for captured in good:
-            before = time.perf_counter()
-            inputs.append(self._input(classifier, captured.frame.bgr))
-            preprocess_ms.append((time.perf_counter() - before) * 1e3)
+        fed = self._feeder.feed(taken, lambda bgr: self._seen(classifier, bgr))
+        good = [f for f in fed if f.input is not None]
+        inputs = [f.input for f in fed if f.input is not None]
         ready = time.perf_counter()
         rows: Sequence[np.ndarray] | np.ndarray = (
             classifier.probabilities(_stacked(inputs)) if inputs else ()
@@ -125,14 +138,15 @@ class Worker:
         done = time.perf_counter()
         infer_ms = (done - ready) * 1e3
         answered = iter(
-            _prediction(classifier, row, ms, infer_ms)
-            for row, ms in zip(rows, preprocess_ms, strict=True)
+            _prediction(classifier, row, f.preprocess_ms, infer_ms)
+            for row, f in zip(rows, good, strict=True)
         )
         offset = time.time() - done
         deliveries: list[Delivery] = []
-        for captured in taken:
+        for each in fed:
+            captured = each.captured
             frame = captured.frame
-            prediction = next(answered) if frame.condition == "ok" else None
+            prediction = None if each.input is None else next(answered)
             result = Result(
                 frame=frame,
                 prediction=prediction,
@@ -151,7 +165,7 @@ class Worker:
             deliveries.append((captured.source, result))
         return deliveries
 
-    def _input(self, classifier: Classifier, bgr: np.ndarray) -> np.ndarray:
+    def _seen(self, classifier: Classifier, bgr: np.ndarray) -> np.ndarray:
         seen = self._region.crop(bgr) if self._region else bgr
         return classifier.bundle.preprocess(seen)
 

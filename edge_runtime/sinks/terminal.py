@@ -127,4 +127,4 @@ class TerminalSink:
 
 def _answer(result: Result) -> str:
     """The label, or why there is none."""
-    return result.answer.label if result.answer else f"({result.frame.condition} frame)"
+    return result.answer.label if result.answer else f"({result.unanswered})"

@@ -79,6 +79,8 @@ class VideoOptions(SinkOptions):
     def _open(self, opening: SinkOpening, path: Path, source: Source) -> Sink:
         options = opening.options
         fps = (source.fps or DEFAULT_FPS) / (1 if source.live else options.stride)
+        if clip := opening.bundle.clip:
+            fps = min(fps, clip.fps)  # no other frames are looked at
 
         def open_one(path: Path, on_note: Callable[[str], None]) -> VideoSink:
             return VideoSink(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from devices import CameraSettings
 
 Verdict = Literal["ok", "black", "frozen", "stale"]
-Condition = Literal[Verdict, "repeated"]
+Condition = Literal[Verdict, "repeated", "filling"]
 EventKind = Literal[
     "opened",
     "lost",
@@ -46,7 +46,7 @@ class Frame:
         name: file it came from, where each frame is its own file.
         condition: "ok", or why it must not be answered as news: "black", "frozen" (the camera
             repeats one picture), "stale" (it arrived long after it was captured); in the loop also
-            "repeated" (byte for byte the one before).
+            "repeated" (byte for byte the one before) and "filling" (its clip is not whole yet).
         source: name of the source.
     """
 

@@ -43,7 +43,7 @@ def pets(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shell() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a line as a user's shell would, with this environment's `edgeproof` first on PATH."""
 

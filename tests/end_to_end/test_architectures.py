@@ -9,6 +9,7 @@ from converters.gates import gates
 from converters.tflite import quantize as quantize_tflite
 from converters.tflite.graph import TfliteGraph
 from converters.variants import RECIPES, Ingredients
+from edge_runtime.clip import Clip
 from edge_runtime.engines import load_engine
 from edge_runtime.head import Head
 from edge_runtime.parity import compare
@@ -24,7 +25,10 @@ SIDE = 64
 @pytest.fixture(scope="module", params=list(ARCHITECTURES))
 def ingredients(request: pytest.FixtureRequest) -> Ingredients:
     """An untrained model; its answers are those of its random weights."""
-    spec = ModelSpec(input_hw=(SIDE, SIDE), units=3, alpha=0.35, weights="none")
+    of_clips = ARCHITECTURES[request.param].frames > 0
+    clip = Clip(frames=5, fps=8) if of_clips else None
+    frames = clip.frames if clip else 0
+    spec = ModelSpec(input_hw=(SIDE, SIDE), units=3, alpha=0.35, weights="none", frames=frames)
     rng = np.random.default_rng(0)
     return Ingredients(
         model=ARCHITECTURES[request.param].build(spec),
@@ -32,7 +36,8 @@ def ingredients(request: pytest.FixtureRequest) -> Ingredients:
         name=request.param,
         labels=("a", "b", "c"),
         preprocess=Preprocess(width=SIDE, height=SIDE),
-        pixels=rng.integers(0, 256, (20, SIDE, SIDE, 3), dtype=np.uint8),
+        pixels=rng.integers(0, 256, (20, *spec.input_shape), dtype=np.uint8),
+        clip=clip,
     )
 
 

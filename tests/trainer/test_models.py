@@ -16,16 +16,24 @@ MOBILENETS = ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v
 
 
 def build(name: str, *, units: int = 3, alpha: float = 1.0, side: int = 32, weights: str = "none"):
-    return ARCHITECTURES[name].build(ModelSpec((side, side), units, alpha, weights))
+    return ARCHITECTURES[name].build(
+        spec(name, units=units, alpha=alpha, side=side, weights=weights)
+    )
+
+
+def spec(name: str, *, units: int = 3, alpha: float = 1.0, side: int = 32, weights: str = "none"):
+    frames = 3 if ARCHITECTURES[name].frames else 0
+    return ModelSpec((side, side), units, alpha, weights, frames=frames)
 
 
 @pytest.mark.parametrize("name", list(ARCHITECTURES))
 def test_takes_pixels_and_answers_probabilities(name):
     model = build(name)
     assert (model.inputs[0].name, model.inputs[0].dtype) == ("image", "uint8")
-    assert model.input_shape == (None, 32, 32, 3)
+    assert model.input_shape == (None, *spec(name).input_shape)
     assert model.layers[-1].name == "probabilities"
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    shape = (2, *spec(name).input_shape)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     answers = np.asarray(model(pixels))
     assert answers.dtype == np.float32
     assert answers.sum(axis=1) == pytest.approx([1, 1], abs=1e-5)

@@ -101,6 +101,10 @@ def explain(run: Path, spec: str | Path, out: Path, options: ExplainOptions) -> 
         ResumeError: when the run is damaged.
     """
     record = read_record(run)
+    if record.clip:
+        raise OptionError(
+            f"{run}: looks at clips; explain takes models of single pictures, such as mobilenet_v2."
+        )
     wanted = None if options.label is None else _index(options.label, record.labels)
     source = open_source(spec)
     if source.live:
