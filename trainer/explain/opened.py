@@ -81,12 +81,13 @@ class OpenedModel:
         """The label's score before softmax or sigmoid: float32, (batch,)."""
         return np.asarray(self._score(self._to_features(scaled, training=False), label))
 
-    def score_gradient(self, scaled: np.ndarray, label: int) -> np.ndarray:
-        """The gradient of that score by what the model is given: float32, like `scaled`."""
+    def score_and_gradient(self, scaled: np.ndarray, label: int) -> tuple[np.ndarray, np.ndarray]:
+        """That score, and its gradient by what the model is given: float32, like `scaled`."""
         import tensorflow
 
         made = self._score_gradient(tensorflow.constant(scaled), tensorflow.constant(label))
-        return np.asarray(made, np.float32)
+        score, gradient = (np.asarray(m, np.float32) for m in made)
+        return score, gradient
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Float32 (batch, labels) for uint8 (batch, H, W, 3), as the model answers them."""
@@ -121,13 +122,13 @@ class OpenedModel:
             score = self._score(features, label)
         return maps, tape.gradient(score, maps)
 
-    def _score_gradient_eagerly(self, scaled: Any, label: Any) -> Any:
+    def _score_gradient_eagerly(self, scaled: Any, label: Any) -> tuple[Any, Any]:
         import tensorflow
 
         with tensorflow.GradientTape() as tape:
             tape.watch(scaled)
             score = self._score(self._to_features(scaled, training=False), label)
-        return tape.gradient(score, scaled)
+        return score, tape.gradient(score, scaled)
 
     def _score(self, features: Any, label: Any) -> Any:
         import tensorflow
