@@ -1,11 +1,14 @@
 """`edgeproof run` under what happens to a process that runs for a year."""
 
+import array
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -124,3 +127,26 @@ def test_a_long_replay_loses_nothing_and_leaks_nothing(colour_bundle: Path, tmp_
     )
     assert done.returncode == 0, done.stderr
     assert "20000 of 20000 frames, nothing lost" in done.stdout
+
+
+def test_a_terminal_that_somebody_stopped_holds_up_no_camera(
+    colour_bundle: Path, colour_video: Path, tmp_path: Path
+):
+    script, jsonl = tmp_path / "fast.toml", tmp_path / "answers.jsonl"
+    script.write_text(f'video = "{colour_video.name}"\nframes = 36000\nfps = 100.0\n')
+    reader, writer = os.pipe()
+    size = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.write(writer, b"." * (size - 500))  # room for the first few answers
+    command = [sys.executable, "-m", "edgeproof", "run", str(colour_bundle)]
+    command += ["--source", f"replay:{script}", "--jsonl", str(jsonl)]
+    process = subprocess.Popen(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    wait_for_lines(jsonl, 400)  # forty answers, each a line of the terminal's
+    held = array.array("i", [0])
+    fcntl.ioctl(reader, termios.FIONREAD, held)
+    assert held[0] > size - 100  # nothing goes into it any more
+    wait_for_lines(jsonl, jsonl.read_bytes().count(b"\n") + 100)
+    process.send_signal(signal.SIGTERM)
+    with os.fdopen(reader, "rb") as read:
+        read.read()  # the summary waits for its reader
+    assert process.wait(timeout=30) == 130, process.stderr
