@@ -73,6 +73,7 @@ def run_command(
     web_token_file: sink_options.WebTokenFile = None,
     metrics: sink_options.Metrics = False,
     metrics_address: sink_options.MetricsAddress = None,
+    metrics_token_file: sink_options.MetricsTokenFile = None,
     keep_hard: sink_options.KeepHard = None,
     hard_margin: sink_options.HardMargin = None,
     hard_every: sink_options.HardEvery = None,

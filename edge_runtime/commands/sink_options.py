@@ -79,7 +79,14 @@ Metrics = Annotated[
 ]
 MetricsAddress = Annotated[
     str | None,
-    typer.Option(metavar="HOST:PORT", help="Where it reads them.  [default: 127.0.0.1:9464]"),
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Where it reads them; where others can, with a token.  [default: 127.0.0.1:9464]",
+    ),
+]
+MetricsTokenFile = Annotated[
+    Path | None,
+    typer.Option(help="Holds the token that it must have.  [default: EDGEPROOF_METRICS_TOKEN]"),
 ]
 
 # --keep-hard

@@ -88,7 +88,7 @@ SINKS = (
     SinkKind(
         "metrics",
         "edge_runtime.sinks.metrics.sink:MetricsOptions",
-        also=("metrics_address",),
+        also=("metrics_address", "metrics_token_file"),
         extra="metrics",
     ),
 )

@@ -12,6 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from edge_runtime.sinks.addresses import is_meant_for
+from edge_runtime.sinks.tokens import bearer, is_token
 
 _REQUEST_S = 5.0
 _AT_ONCE = 8
@@ -20,13 +21,20 @@ _AT_ONCE = 8
 class MetricsServer:
     """Answers `/metrics` from threads of its own."""
 
-    def __init__(self, listening: socket.socket, host: str, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        listening: socket.socket,
+        host: str,
+        registry: CollectorRegistry,
+        token: str | None = None,
+    ) -> None:
         """Args:
         listening: is closed in the end.
         host: what was asked for, by which requests may call it.
+        token: what they must have; `None` where whoever reaches the server may read.
         """
         self._server = _Server(listening)
-        self._server.set_app(_only_for(host, make_wsgi_app(registry)))
+        self._server.set_app(_only_for(host, token, make_wsgi_app(registry)))
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="edgeproof-metrics", daemon=True
         )
@@ -86,12 +94,18 @@ class _Server(ThreadingMixIn, WSGIServer):
         """A client that goes away is nobody's error."""
 
 
-def _only_for(host: str, app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+def _only_for(
+    host: str, token: str | None, app: Callable[..., Iterable[bytes]]
+) -> Callable[..., Iterable[bytes]]:
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         plain = [("Content-Type", "text/plain; charset=utf-8")]
         if not is_meant_for(environ.get("HTTP_HOST", ""), host):
             start_response("421 Misdirected Request", plain)
             return [b"This is not the host that you asked for.\n"]
+        given = bearer(environ.get("HTTP_AUTHORIZATION", "")) or ""
+        if token is not None and not is_token(given, token):
+            start_response("401 Unauthorized", [*plain, ("WWW-Authenticate", "Bearer")])
+            return [b"A token is needed: Authorization: Bearer TOKEN\n"]
         if environ["PATH_INFO"] not in ("/metrics", "/"):
             start_response("404 Not Found", plain)
             return [b"The metrics are at /metrics.\n"]

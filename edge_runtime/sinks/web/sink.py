@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 from collections.abc import Sequence
@@ -10,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_runtime.errors import OptionError
 from edge_runtime.pipeline import Result, Sink
 from edge_runtime.sinks.addresses import LOOPBACK, is_loopback, listen, url_of
 from edge_runtime.sinks.opening import SinkOpening, SinkOptions
+from edge_runtime.sinks.tokens import given_token
 from edge_runtime.sinks.web.state import RunState
 from edge_runtime.sources import SourceEvent
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 PORT = 8080
 TOKEN_VARIABLE = "EDGEPROOF_WEB_TOKEN"
-_SHORTEST_TOKEN, _LONGEST_TOKEN = 16, 512
 
 
 @dataclass(frozen=True)
@@ -57,17 +55,9 @@ class WebOptions(SinkOptions):
 
     def _token(self) -> tuple[str | None, bool]:
         """The token, `None` for none, and whether it was made just now."""
-        if self.web_token_file is not None:
-            flag = f"--web-token-file {self.web_token_file}"
-            try:
-                with self.web_token_file.open(encoding="utf-8") as file:
-                    text = file.read(_LONGEST_TOKEN + 2)
-            except (OSError, UnicodeDecodeError) as exc:
-                why = getattr(exc, "strerror", None) or "is no text"
-                raise OptionError(f"{flag}: {why}.") from exc
-            return _good_token(text.strip(), flag), False
-        if TOKEN_VARIABLE in os.environ:
-            return _good_token(os.environ[TOKEN_VARIABLE].strip(), TOKEN_VARIABLE), False
+        given = given_token(self.web_token_file, TOKEN_VARIABLE, flag="--web-token-file")
+        if given is not None:
+            return given, False
         if is_loopback(self.host):
             return None, False
         return secrets.token_urlsafe(24), True
@@ -88,12 +78,6 @@ class WebSink:
 
     def close(self) -> None:
         self._server.close()
-
-
-def _good_token(token: str, where: str) -> str:
-    if not (_SHORTEST_TOKEN <= len(token) <= _LONGEST_TOKEN and token.isprintable()):
-        raise OptionError(f"{where}: a token has {_SHORTEST_TOKEN} to {_LONGEST_TOKEN} characters.")
-    return token
 
 
 def _where(listening: socket.socket) -> str:

@@ -94,6 +94,10 @@ class RunState:
         """Take a result; what is kept of it is its newest frame and a few numbers."""
         camera = self._by_source.get(result.frame.source, self.cameras[0])
         now = time.monotonic()
+        if result.is_repeat:
+            with self._lock:
+                camera.arrived_s = now
+            return
         text, kind, score = said(result)
         at = result.captured_at
         with self._lock:

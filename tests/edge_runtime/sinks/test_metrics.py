@@ -159,6 +159,24 @@ def test_a_taken_port_is_one_line(opened: Opened):
         MetricsOptions(True, f"127.0.0.1:{opened.port}").open(opened.opening)
 
 
+def test_beyond_this_machine_a_token_is_demanded(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(OptionError, match=r"^--metrics-address 0\.0\.0\.0: .* takes a token"):
+        MetricsOptions(True, "0.0.0.0:0").open(opened.opening)
+    token = tmp_path / "token"
+    token.write_text("too short\n")
+    with pytest.raises(OptionError, match=r"^--metrics-token-file .*: a token has 16 to 512"):
+        MetricsOptions(True, "0.0.0.0:0", token).open(opened.opening)
+    monkeypatch.setenv("EDGEPROOF_METRICS_TOKEN", "a-token-that-is-long-enough")
+    (sink,) = MetricsOptions(True, "0.0.0.0:0").open(opened.opening)
+    opened.port = int(opened.notes[-1].rpartition(":")[2].partition("/")[0])
+    assert opened.get()[0] == opened.get(Authorization="Bearer another-token-as-long")[0] == 401
+    assert opened.get(Authorization="Bearer a-token-that-is-long-enough")[0] == 200
+    assert "a-token" not in "".join(opened.notes)
+    sink.close()
+
+
 @pytest.mark.parametrize(
     ("text", "address"),
     [

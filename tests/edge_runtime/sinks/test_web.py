@@ -334,7 +334,7 @@ def test_guessing_has_to_wait_and_nobody_else(start: Callable[..., Web], tmp_pat
         (b"short", "a token has 16 to 512 characters"),
         (b"x" * 600, "a token has 16 to 512 characters"),
         (b"\xff\xfe" * 20, "is no text"),
-        (None, "No such file or directory"),
+        (None, "cannot be read: No such file or directory"),
     ],
 )
 def test_a_bad_token_file_is_one_line(
