@@ -239,6 +239,26 @@ def test_ctrl_c_keeps_a_checkpoint_that_resume_continues(two_colours, tmp_path, 
     assert process.returncode == 130
 
 
+def test_killed_training_resumes_to_what_it_would_have_been(two_colours, tmp_path, edgeproof):
+    """SIGKILL: nothing is tidied up; what the checkpoint's file holds is all there is."""
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    plan = ["--size", "24", "--batch-size", "8", "--epochs", "40", "--patience", "40"]
+    process = start("train", two_colours, "--out", killed, *plan)
+    wait_for(killed / "checkpoint.npz", process)
+    process.kill()
+    process.communicate(timeout=60)
+    assert not (killed / "training.json").exists()
+    resumed = edgeproof("train", two_colours, "--out", killed, *plan, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "epoch 1/" not in resumed.stderr
+    options = TrainOptions(side=24, batch_size=8, epochs=40, patience=40)
+    through = train(two_colours, whole, options).record.history
+    history = read_record(killed).history
+    for name in ("loss", "val_loss", "learning_rate"):
+        assert history[name] == pytest.approx(through[name], rel=0.02, abs=1e-4)
+    assert sorted(p.name for p in killed.iterdir()) == sorted(p.name for p in whole.iterdir())
+
+
 def test_command_says_where_things_are_and_what_comes_next(two_colours, tmp_path, edgeproof):
     out = tmp_path / "my run"
     done = edgeproof("train", two_colours, "--out", out, "--size", "24", "--epochs", "1")
