@@ -58,7 +58,7 @@ class Case:
 
 ONE_255 = ("--scale", "1/255")
 CIFAR, MNIST = "datasets/cifar10/test", "datasets/mnist_png/test"
-VWW = "datasets/cats_vs_dogs/val"
+VWW = "images"  # of persons or not, nobody has labelled any here
 CASES = (
     Case("models/coral/*.tflite", "images", (), (), tuple(CORAL_ANSWERS.items()), "images/coral"),
     Case("models/mlperf_tiny/pretrainedResnet.h5", CIFAR, ("--guess",), FLOAT),

@@ -30,6 +30,8 @@ from edge_runtime.progress import progress_bar, status_line
 # Softmax of eight bits over a thousand labels is as far from 1 as this.
 _SUM_TOLERANCE = 0.02
 _GUESS_PICTURES = 200
+# A model that is right less often than this was perhaps asked in a way it was not trained for.
+_DOUBTFUL_ACCURACY = 0.7
 
 
 @dataclass(frozen=True)
@@ -276,12 +278,20 @@ def _subject(
         calibration=drawn.calibration,
         reference=reference,
         taken=tuple(map(str, taken)),
-        doubts=tuple(_doubts(drawn, labels, head)),
+        doubts=tuple(_doubts(drawn, labels, head, reference)),
     )
 
 
-def _doubts(drawn: Drawn, labels: tuple[str, ...], head: Head) -> list[str]:
+def _doubts(drawn: Drawn, labels: tuple[str, ...], head: Head, reference: np.ndarray) -> list[str]:
     doubts = []
+    truths = drawn.held_out.labels
+    right = 1.0 if truths is None else float((reference.argmax(axis=1) == truths).mean())
+    if right < _DOUBTFUL_ACCURACY:
+        doubts.append(
+            f"The model itself answers only {right:.1%} of the pictures as their folders say. Are "
+            "these its labels, in its order, and is this how it wants its pixels? --labels and "
+            "--guess tell."
+        )
     if head.kind == "logits" and labels == tuple(map(str, range(len(labels)))):
         doubts.append(
             f"The model answers {len(labels)} numbers that are no probabilities, and nobody has "

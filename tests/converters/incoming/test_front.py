@@ -231,14 +231,12 @@ def test_a_batch_fixed_to_one_stays_so(theirs, tmp_path: Path):
 
     model = onnx.load(str(theirs.onnx))
     (flatten,) = (n for n in model.graph.node if n.op_type == "Flatten")
-    shape = numpy_helper.from_array(np.array([1, 16], np.int64), "one")
+    shape = numpy_helper.from_array(np.array([1, 4, 2, 2], np.int64), "one")
     model.graph.initializer.append(shape)
-    reshape = helper.make_node(
-        "Reshape", [flatten.input[0], "one"], flatten.output, "/pool/Reshape"
-    )
-    place = list(model.graph.node).index(flatten)
-    model.graph.node.remove(flatten)
-    model.graph.node.insert(place, reshape)
+    given = [flatten.input[0], "one"]
+    reshape = helper.make_node("Reshape", given, ["square"], "/pool/Reshape")
+    model.graph.node.insert(list(model.graph.node).index(flatten), reshape)
+    flatten.input[0] = "square"
     file = tmp_path / "fixed.onnx"
     onnx.save(model, str(file))
     with Inspector() as inspector:
