@@ -183,7 +183,9 @@ def page(found: list[Row]) -> str:
         "the variants. Errors and answers are against the model itself on its own runtime, on real "
         "pictures; accuracy is the model's own, where the pictures are labelled (the CIFAR-10 ones "
         "are JPEG copies, on which these models are below their published figures). The ONNX files "
-        "have constant weights: they show that the graph converts, not what it answers. Seconds "
+        "have constant weights: they show that the graph converts, not what it answers. The small "
+        "MobileNets do not know all three published pictures themselves; their bundles answer as "
+        "they do. Nobody has labelled the pictures for visual wake words' persons. Seconds "
         "were taken on a busy machine of two cores and say only what is quick and what is not.",
         "",
         f"| {' | '.join(head)} |",
