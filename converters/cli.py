@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 
 _NOISIEST = 8
-_ELSEWHERE = "Models from elsewhere"
 
 if TYPE_CHECKING:
     from converters.outcome import Conversion, Outcome
@@ -111,30 +110,23 @@ def convert_command(
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="Labels in the order of the answers, one a line.", rich_help_panel=_ELSEWHERE
+            help="Of a model from elsewhere, as all below: its labels in the order of the "
+            "answers, one a line."
         ),
     ] = None,
     calibrate: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder of real pictures, in class folders where they are labelled.",
-            rich_help_panel=_ELSEWHERE,
-        ),
+        typer.Option(help="Folder of real pictures, in class folders where they are labelled."),
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(
-            metavar="WIDTHxHEIGHT",
-            help="Of the pictures, where the model takes any.",
-            rich_help_panel=_ELSEWHERE,
-        ),
+        typer.Option(metavar="WIDTHxHEIGHT", help="Of the pictures, where the model takes any."),
     ] = None,
     fit: Annotated[
         str | None,
         typer.Option(
             metavar="stretch|crop|letterbox",
             help="How a picture of another shape fits; stretch unless given.",
-            rich_help_panel=_ELSEWHERE,
         ),
     ] = None,
     scale: Annotated[
@@ -142,41 +134,32 @@ def convert_command(
         typer.Option(
             metavar="NUMBER",
             help="The model was trained on (pixel * scale - mean) / std; such as 1/255.",
-            rich_help_panel=_ELSEWHERE,
         ),
     ] = None,
     mean: Annotated[
         str | None,
-        typer.Option(metavar="NUMBERS", help="One, or one a channel.", rich_help_panel=_ELSEWHERE),
+        typer.Option(metavar="NUMBERS", help="One, or one a channel."),
     ] = None,
     std: Annotated[
         str | None,
-        typer.Option(metavar="NUMBERS", help="One, or one a channel.", rich_help_panel=_ELSEWHERE),
+        typer.Option(metavar="NUMBERS", help="One, or one a channel."),
     ] = None,
     channels: Annotated[
         str | None,
-        typer.Option(
-            metavar="rgb|bgr", help="In which order it was trained.", rich_help_panel=_ELSEWHERE
-        ),
+        typer.Option(metavar="rgb|bgr", help="In which order it was trained."),
     ] = None,
     guess: Annotated[
         bool,
-        typer.Option(
-            "--guess",
-            help="Try the usual ways of scaling on labelled pictures.",
-            rich_help_panel=_ELSEWHERE,
-        ),
+        typer.Option("--guess", help="Try the usual ways of scaling on labelled pictures."),
     ] = False,
     weights: Annotated[
         Path | None,
-        typer.Option(help="The .h5 of a model of JSON.", rich_help_panel=_ELSEWHERE),
+        typer.Option(help="The .h5 of a model of JSON."),
     ] = None,
     trust: Annotated[
         bool,
         typer.Option(
-            "--trust",
-            help="Run code that a .keras or .h5 file carries. Only of people you trust.",
-            rich_help_panel=_ELSEWHERE,
+            "--trust", help="Run code that a .keras or .h5 file carries. Only of people you trust."
         ),
     ] = False,
 ) -> None:
