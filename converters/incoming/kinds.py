@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from converters.errors import RunError
 from converters.run_folder import RECORD_NAME
@@ -17,6 +17,12 @@ Kind = Literal["run", "keras", "h5", "json", "savedmodel", "tflite", "onnx"]
 _HEAD_BYTES = 4096
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ONNX_GRAPH_TAG = 0x3A  # field 7, of length-delimited bytes
+_BYTES = 2  # the wire type of what has a length
+# What may stand before the graph, by its field: IR version, producer and its version, domain,
+# model version, words, operator sets, metadata.
+_ONNX_FIELDS = {1: 0, 2: _BYTES, 3: _BYTES, 4: _BYTES, 5: 0, 6: _BYTES, 8: _BYTES, 14: _BYTES}
+_ONNX_FIRST = {bytes([field << 3 | wire]) for field, wire in _ONNX_FIELDS.items()}
+_MOST_ONNX_FIELDS = 10_000
 _EXPORT = "export it to ONNX first"
 
 
@@ -157,29 +163,36 @@ def _is_json(path: Path, head: bytes) -> bool:
 
 
 def _is_onnx(path: Path, head: bytes) -> bool:
-    """A ModelProto: small known fields, and a graph among them, before anything else."""
-    at = 0
-    while at < len(head) - 1:
-        tag = head[at]
-        if tag == _ONNX_GRAPH_TAG:
-            return at > 0
-        at += 1
-        if tag & 7 == 0 and tag >> 3 in (1, 5):  # IR version, model version
-            while at < len(head) and head[at] & 0x80:
-                at += 1
-            at += 1
-        elif tag & 7 == 2 and tag >> 3 in (2, 3, 4, 6, 8, 14):  # producer, domain, words, opsets
-            length, shift = 0, 0
-            while at < len(head):
-                length |= (head[at] & 0x7F) << shift
-                shift += 7
-                at += 1
-                if not head[at - 1] & 0x80:
-                    break
-            at += length
-        else:
-            return False
+    """A ModelProto: small known fields, and a graph after them. Words may be long: they are passed.
+
+    https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+    """
+    if head[:1] not in _ONNX_FIRST:
+        return False
+    with path.open("rb") as file:
+        for number in range(_MOST_ONNX_FIELDS):
+            tag = _varint(file)
+            if tag == _ONNX_GRAPH_TAG:
+                return number > 0
+            if tag >> 3 not in _ONNX_FIELDS or tag & 7 != _ONNX_FIELDS[tag >> 3]:
+                return False
+            value = _varint(file)
+            if tag & 7 == _BYTES:
+                file.seek(value, 1)
     return False
+
+
+def _varint(file: IO[bytes]) -> int:
+    """-1 at the end of the file."""
+    value = 0
+    for shift in range(0, 35, 7):
+        byte = file.read(1)
+        if not byte:
+            return -1
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
+    return -1
 
 
 _SIGNS: dict[Kind, Callable[[Path, bytes], bool]] = {

@@ -31,6 +31,9 @@ def zipped(folder: Path, *names: str) -> Path:
         pytest.param(b"\x89HDF\r\n\x1a\n" + bytes(40), "h5", id="h5"),
         pytest.param(b'{"class_name": "Sequential", "config": []}', "json", id="json"),
         pytest.param(b"\x08\x07\x12\x04test:\x03abc", "onnx", id="onnx"),
+        pytest.param(
+            b"\x08\x072\x90\x4e" + b"words" * 2000 + b":\x03abc", "onnx", id="onnx-of-many-words"
+        ),
     ],
 )
 def test_content_counts_and_the_name_does_not(tmp_path: Path, content: bytes, kind: str):
