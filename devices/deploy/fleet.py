@@ -92,4 +92,6 @@ class Fleet(Generic[T]):
             good = self._is_good(row.result)
             row.state = "done" if good else "failed"
         except EdgeproofError as exc:
-            row.state, row.at = "failed", str(exc)
+            # The table names the device already.
+            said = str(exc).removeprefix(f"{row.host.address.text}: ")
+            row.state, row.at = "failed", said

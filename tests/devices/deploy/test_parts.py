@@ -196,7 +196,7 @@ def test_one_that_fails_does_not_stop_the_others_and_no_more_than_asked_at_once(
     fleet.run(parallel=2, canary=False)
     assert most == 2
     assert [row.state for row in fleet.rows] == ["done", "failed", *["done"] * 4]
-    assert (fleet.rows[1].at, fleet.failed) == ("b: no room", 1)
+    assert (fleet.rows[1].at, fleet.failed) == ("no room", 1)
 
 
 LIMITS = Limits(start_s=60, still_s=60, age_ms=1000)
