@@ -194,7 +194,6 @@ def _write(made: list[Evaluation], out: Path | None, *, as_json: bool) -> None:
 def _files(
     evaluation: Evaluation, record: dict[str, Any], out: Path, prefix: str
 ) -> Iterator[Path]:
-    import importlib.util
     import json
 
     from edge_runtime.evaluation.report import render_report
@@ -203,16 +202,18 @@ def _files(
 
     write_text(out / f"{prefix}{RECORD_NAME}", json.dumps(record, indent=1, allow_nan=False) + "\n")
     yield out / f"{prefix}{RECORD_NAME}"
-    missing = [name for name in ("jinja2", "matplotlib") if not importlib.util.find_spec(name)]
-    if missing:
+    try:
+        with status_line("writing the report"):
+            page = render_report(evaluation)
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").startswith("edge_runtime"):
+            raise  # our bug, not the user's missing package
         typer.echo(
-            f"note: no {REPORT_NAME}: it needs {' and '.join(missing)}, which devices lack: "
+            f"note: no {REPORT_NAME}: it needs {exc.name}, which devices lack: "
             "pip install 'edgeproof[train]'",
             err=True,
         )
         return
-    with status_line("writing the report"):
-        page = render_report(evaluation)
     write_text(out / f"{prefix}{REPORT_NAME}", page)
     yield out / f"{prefix}{REPORT_NAME}"
 

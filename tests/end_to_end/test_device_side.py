@@ -67,5 +67,5 @@ def test_evaluate(colour_bundle: Path, colour_folder: Path, tmp_path: Path):
     done = bare("evaluate", colour_bundle, "labelled", "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "100.0% of 3 pictures" in done.stdout
-    assert "needs jinja2 and matplotlib" in done.stderr
+    assert "no evaluation.html: it needs" in done.stderr
     assert (tmp_path / "out" / "evaluation.json").is_file()

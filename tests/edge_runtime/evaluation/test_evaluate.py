@@ -137,12 +137,6 @@ def test_a_class_that_the_model_does_not_know_is_named(colour_bundle: Path, labe
 def test_without_the_workstations_packages_the_record_is_written(
     colour_bundle: Path, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    import importlib.util
-
-    real = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "jinja2" else real(name)
-    )
     monkeypatch.setitem(sys.modules, "jinja2", None)
     said = evaluate(colour_bundle, labelled, "--out", tmp_path / "out")
     assert "it needs jinja2" in said
