@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,7 +99,7 @@ def auc_interval(auc: float, positives: int, negatives: int) -> tuple[float, flo
     return _edge(off, auc, 0.0), _edge(off, auc, 1.0)
 
 
-def _edge(off, inside: float, outside: float) -> float:  # type: ignore[no-untyped-def]
+def _edge(off: Callable[[float], float], inside: float, outside: float) -> float:
     """Between a value that is near enough and one that is not, the last that is: by halving."""
     for _ in range(50):
         middle = (inside + outside) / 2
