@@ -114,6 +114,8 @@ def _mlflow(uri: str, name: str, settings: Mapping[str, Any]) -> Iterator[Monito
     # Its own patience is minutes, in which an epoch would wait.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    # Standard output is for the result of the command.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     with _mlflow_errors(uri):
         client = MlflowClient(tracking_uri=uri)
         experiment = client.get_experiment_by_name("edgeproof")
