@@ -45,7 +45,11 @@ def plain_tflite_from_keras(model: Any, input_shape: tuple[int | None, ...]) -> 
     Raises:
         ConversionError: when TensorFlow cannot convert it.
     """
-    return _converted(model, input_shape, "float32")
+    try:
+        return _converted(model, input_shape, "float32")
+    except ConversionError:
+        # A recurrent layer's state has no fixed size where the batch has none.
+        return _converted(model, (1, *input_shape[1:]), "float32")
 
 
 def _converted(model: Any, input_shape: tuple[int | None, ...], dtype: str) -> bytes:

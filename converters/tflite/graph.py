@@ -78,7 +78,10 @@ class TfliteGraph:
             if buffer.data is not None:
                 buffer.data = np.frombuffer(bytes(buffer.data), np.uint8)
         if len(self._model.subgraphs) != 1:
-            raise ConversionError("The TFLite graph has control flow; only plain graphs convert.")
+            raise ConversionError(
+                "The TFLite graph has control flow; only plain graphs convert. A loop is what a GRU "
+                "or LSTM leaves: build that layer with unroll=True and save the model again."
+            )
         self._graph: Any = self._model.subgraphs[0]
 
     def to_bytes(self) -> bytes:
