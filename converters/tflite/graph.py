@@ -79,8 +79,8 @@ class TfliteGraph:
                 buffer.data = np.frombuffer(bytes(buffer.data), np.uint8)
         if len(self._model.subgraphs) != 1:
             raise ConversionError(
-                "The TFLite graph has control flow; only plain graphs convert. A loop is what a GRU "
-                "or LSTM leaves: build that layer with unroll=True and save the model again."
+                "The TFLite graph has control flow; only plain graphs convert. A GRU or LSTM "
+                "leaves such a loop: build that layer with unroll=True and save the model again."
             )
         self._graph: Any = self._model.subgraphs[0]
 
