@@ -126,7 +126,7 @@ def run(
             loop.write_the_rest()
         except KeyboardInterrupt:
             loop.summary.interrupted = True
-            stop.set()
+            fanout.hurry()
             loop.write_the_rest()
         finally:
             fanout.end()

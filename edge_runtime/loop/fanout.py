@@ -32,7 +32,7 @@ class Fanout:
         live: a camera does not wait for a function; a file does.
         stop: set when the run shall end soon.
         """
-        self._stop = stop
+        self._stop, self._hurried = stop, False
         self._sinks = [_as_sink(sink, live, stop) for sink in sinks]
 
     def write(self, result: Result) -> None:
@@ -52,6 +52,10 @@ class Fanout:
         for sink in self._sinks[:-1]:
             if isinstance(sink, QueuedSink):
                 sink.end()
+
+    def hurry(self) -> None:
+        """The user wants the end, and not to wait for what waits."""
+        self._hurried = True
 
     def close(self) -> None:
         """Close every sink, also when an earlier one fails; then raise the first failure.
@@ -86,7 +90,7 @@ class Fanout:
     def _wait_for(self, sink: QueuedSink, until_s: float) -> None:
         sink.end()
         while not sink.wait(_POLL_S):
-            if self._stop.is_set() or time.perf_counter() > until_s:
+            if self._hurried or self._stop.is_set() or time.perf_counter() > until_s:
                 return
 
 

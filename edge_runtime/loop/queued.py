@@ -101,7 +101,12 @@ class QueuedSink:
         if self._fatal and self._error is not None:
             error, self._error = self._error, None
             raise error
-        if self._wants(result):
+        try:
+            wanted = self._wants(result)
+        except Exception as exc:
+            self._take_failure(exc)
+            return
+        if wanted:
             kept = result if self._pixels else result.without_pixels()
             self.post(partial(self._sink.write, kept))
 
@@ -165,8 +170,10 @@ class QueuedSink:
 
     def _run(self) -> None:
         while (action := self._next()) is not None:
-            if self._failed(action) and self.count.failed == 1 and not self._fatal:
-                self._on_note(f"{self.name}: {self.count.why}; the run goes on")
+            try:
+                action()
+            except Exception as exc:  # whatever a sink's library raises must not end its thread
+                self._take_failure(exc)
             self.count.taken += 1
         try:
             self._sink.close()
@@ -189,15 +196,12 @@ class QueuedSink:
         stop = self._patient_until
         return stop is not None and not stop.is_set() and not self._ending
 
-    def _failed(self, action: Callable[[], None]) -> bool:
-        try:
-            action()
-        except Exception as exc:  # whatever a sink's library raises must not end its thread
-            self.count.failed += 1
-            self.count.why = _words(exc)
-            self._error = exc
-            return True
-        return False
+    def _take_failure(self, error: Exception) -> None:
+        self.count.failed += 1
+        self.count.why = _words(error)
+        self._error = error
+        if self.count.failed == 1 and not self._fatal:
+            self._on_note(f"{self.name}: {self.count.why}; the run goes on")
 
     def _remind(self) -> None:
         now = time.monotonic()

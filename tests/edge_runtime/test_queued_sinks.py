@@ -113,6 +113,22 @@ def test_what_is_not_wanted_takes_no_place(gate: Gate):
     assert gate.seen == [0, 50, 100]
 
 
+def test_a_failure_to_choose_does_not_reach_the_loop():
+    class Undecided(Recorder):
+        def wants(self, result: Result) -> bool:
+            raise ZeroDivisionError("what now?")
+
+    notes: list[str] = []
+    inner = Undecided()
+    sink = QueuedSink(inner, name="mqtt", on_note=notes.append)
+    sink.write(result())
+    sink.write(result())
+    with pytest.raises(SinkError, match="what now"):
+        sink.close()
+    assert notes == ["mqtt: what now?; the run goes on"]
+    assert (inner.seen, inner.closed, sink.count.failed) == ([], 1, 2)
+
+
 def test_a_failure_is_said_once_and_the_next_result_is_tried():
     class Moody(Recorder):
         def write(self, result: Result) -> None:

@@ -25,6 +25,7 @@ from edge_runtime.sinks.web.feeds import Feed
 from edge_runtime.sinks.web.guard import Guard
 from edge_runtime.sinks.web.pictures import snapshot, view
 from edge_runtime.sinks.web.state import RunState
+from edge_runtime.text import one_line
 
 STATIC = Path(__file__).parent / "static"
 _FILES = {
@@ -42,15 +43,25 @@ class Pages:
     """Everything that the server answers; made and used in the server's thread."""
 
     def __init__(
-        self, state: RunState, region: Region | None, blur: FaceBlur | None = None
+        self,
+        state: RunState,
+        region: Region | None,
+        blur: FaceBlur | None = None,
+        on_note: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """Args: blur: makes faces unrecognisable before a picture leaves the device."""
+        """Args:
+        region: what the model sees, drawn as a rectangle.
+        blur: makes faces unrecognisable before a picture leaves the device.
+        on_note: told, once, when a picture cannot be made.
+        """
         self._state, self._region, self._blur = state, region, blur
+        self._on_note, self._has_failed = on_note, False
         # One at a time: pictures for people never take more than one core from the model.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="edgeproof-view")
-        self._events = Feed(self._next_event, PRESENT_S)
+        self._events = Feed(self._next_event, PRESENT_S, on_error=self._say_once)
         self._views = [
-            Feed(self._view_maker(number), VIEW_S) for number in range(len(state.cameras))
+            Feed(self._view_maker(number), VIEW_S, on_error=self._say_once)
+            for number in range(len(state.cameras))
         ]
         self._past_due_s = 0.0
 
@@ -112,6 +123,11 @@ class Pages:
         data = await self._in_pool(snapshot, result)
         told = json.dumps(self._state.told(result), separators=(",", ":"))
         return Response(data, media_type="image/jpeg", headers={"edgeproof-answer": quote(told)})
+
+    def _say_once(self, error: Exception) -> None:
+        if not self._has_failed:
+            self._has_failed = True
+            self._on_note(f"web: {one_line(str(error) or type(error).__name__)}")
 
     def _camera(self, request: Request) -> int:
         number: int = request.path_params["number"]

@@ -14,6 +14,7 @@ class Feed:
         produce: Callable[[bool], Awaitable[bytes | None]],
         every_s: float,
         again_s: float = 1.0,
+        on_error: Callable[[Exception], None] = lambda error: None,
     ) -> None:
         """Args:
         produce: the next message; `None` when there is nothing new. It is told whether it is the
@@ -21,8 +22,10 @@ class Feed:
         every_s: the pause between two tries.
         again_s: when nothing is new for so long, the newest is given again: some browsers show a
             picture only when the next one comes.
+        on_error: told when a message could not be made; the next one is tried.
         """
         self._produce, self._every_s, self._again_s = produce, every_s, again_s
+        self._on_error = on_error
         self._changed = asyncio.Condition()
         self._latest: bytes | None = None
         self._version = 0
@@ -60,7 +63,7 @@ class Feed:
         clock = asyncio.get_running_loop().time
         first, given_s = True, clock()
         while not self._closing:
-            made = await self._produce(first)
+            made = await self._next(first)
             first = False
             if made is None and clock() - given_s >= self._again_s:
                 made = self._latest
@@ -70,3 +73,10 @@ class Feed:
                     self._latest, self._version = made, self._version + 1
                     self._changed.notify_all()
             await asyncio.sleep(self._every_s)
+
+    async def _next(self, first: bool) -> bytes | None:
+        try:
+            return await self._produce(first)
+        except Exception as exc:  # readers would wait for ever for a task that ended
+            self._on_error(exc)
+            return None

@@ -102,9 +102,7 @@ class Guard:
             )
         if _is_from_another_site(request.headers):
             return PlainTextResponse("Requests from another site's page are refused.\n", 403)
-        if request.method not in ("GET", "HEAD", "POST"):
-            return PlainTextResponse("Here is only something to look at.\n", 405)
-        if request.method == "POST" and request.url.path != _LOGIN:
+        if request.method != "GET" and (request.method, request.url.path) != ("POST", _LOGIN):
             return PlainTextResponse("Here is only something to look at.\n", 405)
         if self._token is None or request.url.path in _OPEN_TO_ALL:
             return None

@@ -41,7 +41,7 @@ class WebServer:
         on_note: told when a page fails, which is a bug.
         """
         self._listening, self._pages = listening, pages
-        self._host, self._token = host, token
+        self._host, self._token, self._on_note = host, token, on_note
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
         self._begun = threading.Event()
@@ -65,7 +65,10 @@ class WebServer:
         self._thread.join(_CLOSE_S)
 
     def _run(self) -> None:
-        asyncio.run(self._serve())
+        try:
+            asyncio.run(self._serve())
+        except Exception as exc:
+            self._on_note(f"web: {one_line(str(exc) or type(exc).__name__)}; the run goes on")
 
     async def _serve(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()

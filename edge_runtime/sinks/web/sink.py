@@ -45,7 +45,7 @@ class WebOptions(SinkOptions):
         state, region = RunState(opening), opening.options.region
         server = WebServer(
             listening,
-            lambda: Pages(state, region, opening.blur),
+            lambda: Pages(state, region, opening.blur, opening.note),
             host=self.host,
             token=token,
             on_note=opening.note,

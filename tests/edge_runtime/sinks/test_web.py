@@ -276,7 +276,7 @@ def test_requests_that_another_page_makes_are_refused(web: Web, headers: dict, s
     assert web.ask("/snapshot/0", **headers)[0] == status
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
 def test_nothing_can_be_changed(web: Web, method: str):
     assert web.ask("/snapshot/0", method)[0] == 405
 
@@ -450,3 +450,29 @@ def test_faces_are_blurred_in_the_view_and_in_the_snapshot(
         seen = next_picture(answer)
     for shown in (kept, seen):
         assert np.abs(np.diff(shown[84:140, 100:156, 2].astype(int), axis=0)).mean() < 25
+
+
+def test_a_picture_that_cannot_be_made_is_said_once(
+    start: Callable[..., Web], monkeypatch: pytest.MonkeyPatch
+):
+    broken = threading.Event()
+
+    def sometimes(result: Result, region: Region | None) -> bytes:
+        if broken.is_set():
+            raise SinkError("a picture of (1, 70000, 3) is no JPEG")
+        return view(result, region)
+
+    monkeypatch.setattr("edge_runtime.sinks.web.app.view", sometimes)
+    web = start()
+    broken.set()
+    web.give(0)
+    with web.stream("/view/0") as answer:
+        until = time.monotonic() + 10
+        while len(web.notes) < 2:
+            web.give(0)
+            time.sleep(0.05)
+            assert time.monotonic() < until
+        broken.clear()
+        web.give(1)
+        assert round(next_picture(answer).mean()) == 40  # and it goes on
+    assert web.notes[1:] == ["web: a picture of (1, 70000, 3) is no JPEG"]
