@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ class Segments:
 
     Attributes:
         seconds: how long a segment is.
-        keep: so many stay, with the one being written; `None`: any number.
+        keep: so many finished ones stay; `None`: any number.
         most_bytes: finished ones are removed, the oldest first, until all take no more than that;
             `None` for any size.
     """
@@ -79,16 +80,21 @@ class SegmentFiles:
         number = max((n for n, _ in self.present()), default=0) + 1
         return self._path.with_name(f"{self._path.stem}-{number:06}{self._path.suffix}")
 
-    def make_room(self, segments: Segments) -> None:
-        """Remove the oldest, for one more and what is wanted of all.
+    def make_room(self, segments: Segments, failed: Collection[Path] = ()) -> None:
+        """Remove the oldest finished ones, down to what is wanted of all.
+
+        Args:
+            failed: those that were cut short. They and empty ones go first: what failed never
+                pushes out a good recording.
 
         Raises:
             OSError: when one cannot be removed.
         """
         files = [(file, file.stat().st_size) for _, file in self.present()]
+        files.sort(key=lambda one: one[1] > 0 and one[0] not in failed)
         total = sum(size for _, size in files)
         while files and (
-            (segments.keep is not None and len(files) >= segments.keep)
+            (segments.keep is not None and len(files) > segments.keep)
             or (segments.most_bytes is not None and total > segments.most_bytes)
         ):
             file, size = files.pop(0)
@@ -99,7 +105,8 @@ class SegmentFiles:
 class SegmentedSink:
     """Writes each stretch of time by a sink of its own.
 
-    A segment that the disk had no room for ends early; the next is tried again.
+    A segment that the disk had no room for ends early; the next is tried again. Old ones go only
+    when a new one is finished: while the disk is full, the good recordings stay.
     """
 
     def __init__(
@@ -126,8 +133,10 @@ class SegmentedSink:
         self._frames, self._begun_s = 0, 0.0
         self._written, self._first, self._last = 0, "", ""
         self._said = ""
-        self._failed = 0
+        self._failed, self._failing = 0, False
+        self._cut_short: set[Path] = set()
         self._sink: Sink | None = None
+        self._make_room()
         self._path = self._begin()
 
     def write(self, result: Result) -> None:
@@ -158,12 +167,14 @@ class SegmentedSink:
 
     def _begin(self) -> Path:
         path = self._files.following()
-        try:
-            self._files.make_room(self._segments)
-        except OSError as exc:
-            self._note(f"{exc.filename}: cannot be removed: {exc.strerror}")
         self._sink = self._open_one(path, self._note)
         return path
+
+    def _make_room(self) -> None:
+        try:
+            self._files.make_room(self._segments, self._cut_short)
+        except OSError as exc:
+            self._note(f"{exc.filename}: cannot be removed: {exc.strerror}")
 
     def _finish(self) -> None:
         if self._sink is None:
@@ -173,16 +184,34 @@ class SegmentedSink:
             sink.close()
         except SinkError as exc:
             self._fail(str(exc))
-        if self._path.exists():
-            self._written, self._last = self._written + 1, self._path.name
-            self._first = self._first or self._last
+            if not self._is_kept():
+                return
+            self._cut_short.add(self._path)
+        else:
+            if not self._path.exists():  # no frame came
+                return
+            if self._failing:
+                self._failing = False
+                self._note(f"{self._path}: segments are written again")
+            self._make_room()
+        self._written, self._last = self._written + 1, self._path.name
+        self._first = self._first or self._last
+
+    def _is_kept(self) -> bool:
+        """Whether anything is left of a segment that failed; an empty file is removed."""
+        with contextlib.suppress(OSError):
+            if self._path.stat().st_size:
+                return True
+            self._path.unlink()
+        return False
 
     def _fail(self, why: str) -> None:
         self._failed += 1
-        self._note(why.rstrip("."))
+        self._note(f"{why.rstrip('.')}; the next segments are tried")
+        self._failing = True
 
     def _note(self, text: str) -> None:
-        """A segment may have said itself why it ends."""
-        if text != self._said:
+        """While one after the other fails, that is said once."""
+        if not self._failing and text != self._said:
             self._said = text
             self._on_note(text)

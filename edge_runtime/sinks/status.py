@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from devices import HealthSampler
+from edge_runtime.errors import SinkError
 from edge_runtime.files import storage_errors
 from edge_runtime.pipeline import Result, Sink
 from edge_runtime.sinks.opening import SinkOpening, SinkOptions
@@ -66,8 +67,12 @@ class StatusSink:
             on_note: told once when the file cannot be written any more.
 
         Raises:
+            SinkError: for a device, a pipe, a folder or a symbolic link: the file is replaced each
+                second, and none of them may be.
             StorageError: when it cannot be written.
         """
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise SinkError(f"--status {path}: is there and is no regular file; name another.")
         self._path, self._on_note = path, on_note
         self._fixed: dict[str, Any] = {
             "pid": os.getpid(),

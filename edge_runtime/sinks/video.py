@@ -83,12 +83,18 @@ class VideoOptions(SinkOptions):
             fps = min(fps, clip.fps)  # no other frames are looked at
 
         def open_one(path: Path, on_note: Callable[[str], None]) -> VideoSink:
+            # A segment says how it ended when it is closed: the next is tried then.
             return VideoSink(
-                path, fps=fps, live=source.live, region=options.region, on_note=on_note
+                path,
+                fps=fps,
+                live=source.live,
+                region=options.region,
+                on_note=on_note if segments is None else lambda text: None,
             )
 
         sink: Sink
-        if (segments := self._segments()) is None:
+        segments = self._segments()
+        if segments is None:
             sink = open_one(path, opening.note)
         else:
             _require_no_source(SegmentFiles(path), opening.sources)
@@ -167,8 +173,8 @@ class VideoSink:
             self._written += 1
         if self._spool and self._spool.error:
             why = self._spool.error.strerror
-            self._ended = f"{self._path}: {why}; the video ends before the run."
-            self._on_note(self._ended.rstrip("."))
+            self._ended = f"{self._path}: {why}; its end is missing."
+            self._on_note(f"{self._path}: {why}; the video ends before the run")
 
     def _drawn(self, result: Result) -> np.ndarray:
         if self._last is not None and result.is_repeat:
@@ -209,7 +215,18 @@ class VideoSink:
                 f"{self._path}: holds {held} of {self._written} frames; was the disk full?"
             )
         if self._ended:
+            self._remove_if_nothing_plays()
             raise SinkError(self._ended)
+
+    def _remove_if_nothing_plays(self) -> None:
+        """Of a disk that was full from the start there is an empty file, or half a header."""
+        capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        plays = capture.isOpened() and capture.read()[0]
+        capture.release()
+        if not plays:
+            self._ended = self._ended.replace("its end is missing", "nothing of it was written")
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
 
     def _open(self, picture: np.ndarray) -> cv2.VideoWriter:
         height, width = picture.shape[:2]

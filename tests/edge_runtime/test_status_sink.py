@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime import Classifier, open_source, run
-from edge_runtime.errors import StorageError
+from edge_runtime.errors import SinkError, StorageError
 from edge_runtime.sinks.status import StatusSink
 
 WHAT = {"bundle": "colours", "variant": "tflite-float32", "engine": "litert"}
@@ -71,3 +71,20 @@ def test_a_place_that_cannot_be(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="a part of that path is a file, not a folder"):
         StatusSink(tmp_path / "file" / "status.json", what_runs=WHAT, live=False)
+
+
+def test_what_is_no_regular_file_is_refused_and_stays(tmp_path: Path):
+    target = tmp_path / "mine.txt"
+    target.write_text("mine")
+    (tmp_path / "link").symlink_to(target)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "dangling", "folder", "pipe"):
+        before = (tmp_path / name).lstat()
+        with pytest.raises(SinkError, match=f"{name}: is there and is no regular file"):
+            StatusSink(tmp_path / name, what_runs=WHAT, live=False)
+        assert (tmp_path / name).lstat().st_ino == before.st_ino
+    with pytest.raises(SinkError, match="/dev/full: is there and is no regular file"):
+        StatusSink(Path("/dev/full"), what_runs=WHAT, live=False)
+    assert target.read_text() == "mine" and not (tmp_path / "nowhere").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,8 +123,58 @@ def test_a_segment_that_fails_ends_early_and_the_next_is_tried(
         sink.write(result(index))
     with pytest.raises(SinkError, match="1 segment could not be finished"):
         sink.close()
-    assert notes == ["no space left", "wrote 3 segments: out-000001.mp4 to out-000003.mp4"]
+    assert notes == [
+        "no space left",
+        "no space left; the next segments are tried",
+        f"{tmp_path / 'out-000003.mp4'}: segments are written again",
+        "wrote 3 segments: out-000001.mp4 to out-000003.mp4",
+    ]
     sink.close()  # again, and silent
+
+
+@pytest.mark.parametrize("limits", [Segments(1.0, keep=3), Segments(1.0, most_bytes=3000)])
+def test_on_a_full_disk_good_recordings_stay(
+    tmp_path: Path,
+    result: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    limits: Segments,
+):
+    def full(file: int, chunk: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    good = [f"out-00000{n}.mp4" for n in (2, 3, 4)]
+    for name in good:
+        (tmp_path / name).write_bytes(b"x" * 1000)
+    notes: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_runtime.sinks.spool.os.write", full)
+        sink = SegmentedSink(
+            tmp_path / "out.mp4",
+            limits,
+            lambda one, note: VideoSink(one, fps=10.0),
+            fps=10.0,
+            live=False,
+            on_note=notes.append,
+        )
+        for index in range(50):
+            sink.write(result(index))
+        with pytest.raises(SinkError, match="5 segments could not be finished"):
+            sink.close()
+    assert names(tmp_path) == good  # and no empty file beside them
+    (note,) = notes
+    assert note == (
+        f"{tmp_path / 'out-000005.mp4'}: No space left on device; nothing of it was written; "
+        "the next segments are tried"
+    )
+
+
+def test_what_was_cut_short_goes_before_what_is_whole(tmp_path: Path):
+    files = [tmp_path / f"out-00000{n}.mp4" for n in (1, 2, 3, 4)]
+    for file in files:
+        file.write_bytes(b"x" * 10)
+    files[1].write_bytes(b"")
+    SegmentFiles(tmp_path / "out.mp4").make_room(Segments(1.0, keep=2), failed={files[2]})
+    assert names(tmp_path) == ["out-000001.mp4", "out-000004.mp4"]
 
 
 @pytest.mark.parametrize(
