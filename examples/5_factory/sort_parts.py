@@ -11,12 +11,13 @@ import time
 
 from gpiozero import DigitalOutputDevice
 
-from edge_runtime import Classifier, open_source, run
+from edge_runtime import Classifier, EdgeproofError, open_source, run
 
 GOOD, DEFECTIVE, EMPTY = "good", "defective", "empty"
 SURE = 0.9
 REJECT_PIN, RUNNING_PIN = 17, 27
 PULSE_S = 0.2
+PATIENCE_S = 0.5
 
 
 class Sorter:
@@ -24,13 +25,15 @@ class Sorter:
 
     def __init__(self):
         self.reject = DigitalOutputDevice(REJECT_PIN)
-        # Wire the belt so that it stops when this falls: a program that is gone sorts nothing.
-        self.running = DigitalOutputDevice(RUNNING_PIN, initial_value=True)
+        # Wire the belt so that it runs only while this is high: who sees nothing sorts nothing.
+        self.running = DigitalOutputDevice(RUNNING_PIN)
+        self.answered_s = float("-inf")
         self.seen = self.good = self.bad = False
         self.parts = self.rejected = 0
 
     def write(self, result):
         answer = result.answer
+        self.watch(result)
         if result.is_repeat:
             return
         if answer and answer.label == EMPTY:
@@ -42,6 +45,15 @@ class Sorter:
             self.good = True
         if answer and answer.label == DEFECTIVE:
             self.bad = True
+
+    def watch(self, result):
+        """A picture that is black, frozen or old lets parts pass that nobody sees."""
+        captured_s = result.frame.captured_s
+        if result.answer:
+            self.answered_s = captured_s
+            self.running.on()
+        elif captured_s - self.answered_s > PATIENCE_S:
+            self.running.off()
 
     def decide(self):
         """The part has passed, and lies in front of the ejector."""
@@ -55,10 +67,8 @@ class Sorter:
         self.seen = self.good = self.bad = False
 
     def event(self, event):
-        if event.kind in ("lost", "stalled"):
-            self.running.off()
-        elif event.kind in ("reopened", "recovered"):
-            self.running.on()
+        if event.kind in ("lost", "stalled", "black", "frozen", "stale"):
+            self.running.off()  # until a frame is answered again
 
     def close(self):
         self.decide()
@@ -70,10 +80,18 @@ class Sorter:
 
 
 def main(bundle: str, source: str) -> None:
+    classifier = Classifier(bundle)
+    if missing := {GOOD, DEFECTIVE, EMPTY} - set(classifier.bundle.labels):
+        sys.exit(f"{bundle}: has no label {', '.join(sorted(missing))}")
     sorter = Sorter()
-    run(Classifier(bundle), open_source(source), [sorter])
+    run(classifier, open_source(source), [sorter])
     print(f"{sorter.parts} parts, {sorter.rejected} rejected")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except EdgeproofError as exc:
+        sys.exit(str(exc))

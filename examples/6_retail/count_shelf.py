@@ -9,7 +9,7 @@ The bundle's labels are the products, and `empty` for the shelf's front with not
 import sys
 from collections import Counter
 
-from edge_runtime import Classifier, open_source, run
+from edge_runtime import Classifier, EdgeproofError, open_source, run
 from edge_runtime.loop.smoothing import Votes
 from edge_runtime.pipeline import LoopOptions
 
@@ -37,10 +37,13 @@ class Passes:
 
 
 def main(bundle: str, source: str) -> None:
+    classifier = Classifier(bundle)
+    if EMPTY not in classifier.bundle.labels:
+        sys.exit(f"{bundle}: has no label {EMPTY}")
     passes = Passes()
     # Five of the last eight frames must agree: one odd frame is no product.
     options = LoopOptions(smoother=lambda: Votes(5, 8))
-    run(Classifier(bundle), open_source(source), [passes], options=options)
+    run(classifier, open_source(source), [passes], options=options)
     print(
         "in all:",
         ", ".join(f"{n} {label}" for label, n in passes.counts.most_common()) or "nothing",
@@ -48,4 +51,9 @@ def main(bundle: str, source: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except EdgeproofError as exc:
+        sys.exit(str(exc))

@@ -9,7 +9,7 @@ The bundle's labels are kinds of vehicles, and `empty` for the road without any.
 import math
 import sys
 
-from edge_runtime import Classifier, open_source, run
+from edge_runtime import Classifier, EdgeproofError, open_source, run
 from edge_runtime.loop.smoothing import MovingAverage
 from edge_runtime.pipeline import LoopOptions
 
@@ -56,13 +56,21 @@ class Traffic:
 
 
 def main(bundle: str, address: str) -> None:
+    classifier = Classifier(bundle)
+    if EMPTY not in classifier.bundle.labels:
+        sys.exit(f"{bundle}: has no label {EMPTY}")
     source = open_source(address)
     # A camera's time is when a frame was captured; a video's is where in the video it lies.
     fps = None if source.live else source.fps or 25.0
     traffic = Traffic(lambda frame: frame.index / fps if fps else frame.captured_s)
     options = LoopOptions(smoother=lambda: MovingAverage(5))
-    run(Classifier(bundle), source, [traffic], options=options)
+    run(classifier, source, [traffic], options=options)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except EdgeproofError as exc:
+        sys.exit(str(exc))

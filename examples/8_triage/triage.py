@@ -10,7 +10,7 @@ import csv
 import sys
 from pathlib import Path
 
-from edge_runtime import Classifier, open_source, run
+from edge_runtime import Classifier, EdgeproofError, open_source, run
 
 URGENT = "suspicious"
 SURE = 0.95
@@ -40,9 +40,12 @@ class Worklist:
 
 
 def main(bundle: str, images: str, out: str) -> int:
+    classifier = Classifier(bundle)
+    if URGENT not in classifier.bundle.labels:
+        sys.exit(f"{bundle}: has no label {URGENT}: nothing could be urgent")
     worklist = Worklist()
-    summary = run(Classifier(bundle), open_source(images), [worklist])
-    unreadable = [(1, "expert", reason, "unreadable") for reason in summary.skipped]
+    summary = run(classifier, open_source(images), [worklist])
+    unreadable = [(1, "expert", _file_of(reason), "unreadable") for reason in summary.skipped]
     rows = sorted(worklist.rows + unreadable)
     with Path(out).open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -53,5 +56,15 @@ def main(bundle: str, images: str, out: str) -> int:
     return 1 if unreadable else 0
 
 
+def _file_of(reason: str) -> str:
+    """`skipped FILE: why` is what the loop says of a file that is no picture."""
+    return reason.removeprefix("skipped ").partition(": ")[0]
+
+
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:4]))
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except (EdgeproofError, OSError) as exc:
+        sys.exit(str(exc))
