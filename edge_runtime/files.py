@@ -46,10 +46,13 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def staged_file(final: Path) -> Iterator[Path]:
+def staged_file(final: Path, *, mode: int | None = None) -> Iterator[Path]:
     """Give a temporary name beside `final`; rename it to `final` when the body succeeds.
 
     The suffix stays the last one, because writers choose their format by it.
+
+    Args:
+        mode: the file's permissions; `None` for what `open` would give.
 
     Raises:
         StorageError: when the folder or the file cannot be written.
@@ -65,15 +68,15 @@ def staged_file(final: Path) -> Iterator[Path]:
             yield part
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
-            part.chmod(open_permissions())
+            part.chmod(open_permissions() if mode is None else mode)
             part.replace(final)
         finally:
             part.unlink(missing_ok=True)
 
 
-def write_bytes(final: Path, data: bytes) -> None:
-    """Write `data` to `final`, whole or not at all."""
-    with staged_file(final) as part:
+def write_bytes(final: Path, data: bytes, *, mode: int | None = None) -> None:
+    """Write `data` to `final`, whole or not at all; `mode` as in `staged_file`."""
+    with staged_file(final, mode=mode) as part:
         part.write_bytes(data)
 
 

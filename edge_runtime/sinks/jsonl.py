@@ -53,7 +53,15 @@ class JsonLinesOptions(SinkOptions):
         raise OptionError(f"--fsync {self.fsync!r}: is one of {', '.join(SYNCS)}.")
 
     def files(self, sources: int) -> Sequence[tuple[str, Path]]:
-        return [("--jsonl", self.jsonl)]
+        found = [("--jsonl", self.jsonl)]
+        if rotation := self._rotation():
+            name = self.jsonl.name
+            further = [f"{name}.{n}" for n in range(1, rotation.keep + 1)]
+            found += [("--jsonl", self.jsonl.with_name(n)) for n in (*further, f".{name}.next")]
+        return found
+
+    def written(self, sources: int) -> Sequence[Path]:
+        return [self.jsonl]
 
     def open(self, opening: SinkOpening) -> Sequence[Sink]:
         sink = JsonLinesSink(

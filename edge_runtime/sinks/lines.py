@@ -39,6 +39,7 @@ class LineFile:
         append: bool = False,
         rotate: Rotation | None = None,
         sync: Sync = "never",
+        mode: int = 0o666,
     ) -> None:
         """Args:
             on_note: told when lines begin to be lost, and when they are written again.
@@ -46,13 +47,14 @@ class LineFile:
             rotate: when the file gives way to a new one.
             sync: when what was written is forced onto the disk, so that it survives a power cut:
                 never, within a second, or before `write` returns.
+            mode: permissions of a new file, less what the process' umask takes.
 
         Raises:
-            StorageError: when it cannot be written.
+            StorageError: when it cannot be written, or is a pipe that nobody reads.
             OptionError: when something that is no file, such as a pipe, should be rotated.
         """
         self._path, self._on_note = path, on_note
-        self._rotate, self._sync = rotate, sync
+        self._rotate, self._sync, self._mode = rotate, sync, mode
         self._losing = 0
         self._why = ""
         self._stuck = False
@@ -71,8 +73,10 @@ class LineFile:
     def _open(self, path: Path, *, append: bool) -> int:
         # Always at the end: whoever takes lines away (logrotate's copytruncate) leaves no hole.
         flags = os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
+        if path.is_fifo():
+            return _open_pipe(path)
         flags |= os.O_RDWR if append else os.O_WRONLY | os.O_TRUNC
-        file = os.open(path, flags, 0o666)
+        file = os.open(path, flags, self._mode)
         if append:
             _end_last_line(file)
         return file
@@ -126,6 +130,8 @@ class LineFile:
         except OSError as exc:
             if fresh is not None:
                 os.close(fresh)
+                with contextlib.suppress(OSError):
+                    following.unlink(missing_ok=True)
             if not self._stuck:
                 self._on_note(f"{self._path}: cannot be rotated: {exc.strerror}; it grows")
             self._stuck = True
@@ -202,6 +208,18 @@ class _Syncer:
             with contextlib.suppress(OSError):
                 _sync(self.file)
             self._closing.wait(_SYNC_S)
+
+
+def _open_pipe(path: Path) -> int:
+    """Opened the usual way, the run would wait at its start, for ever and without a word."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as exc:
+        if exc.errno != errno.ENXIO:
+            raise
+        raise StorageError(f"{path}: is a pipe that nobody reads; start its reader first.") from exc
+    os.set_blocking(file, True)
+    return file
 
 
 def _sync(file: int) -> None:

@@ -21,6 +21,7 @@ from edge_runtime.sinks.hard.reasons import MARGIN, Reasons, margin_of
 from edge_runtime.sinks.naming import source_slug
 from edge_runtime.sinks.noted import Noted
 from edge_runtime.sinks.record import number, record_of
+from edge_runtime.text import count_of
 
 EVERY_S = 5.0
 _CLEAN_EVERY_S = 3600.0
@@ -36,6 +37,7 @@ class HardFrameSink:
 
     Attributes:
         kept: how many frames were written.
+        failed: how many could not be.
         alike: how many were passed over, as one like them had just been kept.
     """
 
@@ -67,7 +69,8 @@ class HardFrameSink:
         self._seen: dict[str, deque[np.ndarray]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
         self._cleaning = threading.Event()
         self._full = False
-        self.kept = self.alike = 0
+        self.kept = self.alike = self.failed = 0
+        self._why = ""
         threading.Thread(target=self._clean, name="edgeproof-hard-age", daemon=True).start()
 
     def wants(self, result: Result) -> bool:
@@ -87,7 +90,8 @@ class HardFrameSink:
         picture = result.frame.bgr
         if self._region is not None:
             picture = self._region.crop(picture)
-        if result.frame.name is None and self._is_alike(result.frame.source, picture):
+        small = _thumbnail(picture)
+        if result.frame.name is None and self._is_alike(result.frame.source, small):
             self.alike += 1
             return
         done, png = cv2.imencode(".png", picture, _PNG)
@@ -98,13 +102,15 @@ class HardFrameSink:
         except StorageError as exc:
             if not self._full:
                 self._on_note(f"hard frames: {exc}")
-            self._full = True
+            self._full, self._why = True, str(exc)
+            self.failed += 1
             return
         self._full = False
         self.kept += 1
+        self._seen[result.frame.source].append(small)  # what failed is tried again
 
     def close(self) -> None:
-        """Safe to call twice."""
+        """Safe to call twice. Raises StorageError when frames could not be kept."""
         if self._cleaning.is_set():
             return
         self._cleaning.set()
@@ -112,6 +118,10 @@ class HardFrameSink:
         if self.kept or self.alike:
             alike = f" ({self.alike} more were like them)" if self.alike else ""
             self._on_note(f"hard frames: {self.kept} kept{alike}")
+        if self.failed:
+            raise StorageError(
+                f"{count_of(self.failed, 'hard frame')} could not be kept: {self._why}"
+            )
 
     def _is_time(self, result: Result) -> bool:
         frame = result.frame
@@ -126,13 +136,8 @@ class HardFrameSink:
         self._last_s[frame.source] = at_s
         return True
 
-    def _is_alike(self, source: str, picture: np.ndarray) -> bool:
-        small = resize_exact(picture, width=_THUMBNAIL, height=_THUMBNAIL).astype(np.int16)
-        seen = self._seen[source]
-        if any(np.abs(small - other).mean() < _ALIKE_LEVELS for other in seen):
-            return True
-        seen.append(small)
-        return False
+    def _is_alike(self, source: str, small: np.ndarray) -> bool:
+        return any(np.abs(small - other).mean() < _ALIKE_LEVELS for other in self._seen[source])
 
     def _record(self, result: Result, reasons: tuple[str, ...]) -> dict[str, Any]:
         record: dict[str, Any] = {"reasons": list(reasons), **self._about}
@@ -148,6 +153,10 @@ class HardFrameSink:
                 self._folder.remove_old()
             except OSError as exc:
                 self._on_note(f"hard frames: old ones cannot be removed: {exc.strerror}")
+
+
+def _thumbnail(picture: np.ndarray) -> np.ndarray:
+    return resize_exact(picture, width=_THUMBNAIL, height=_THUMBNAIL).astype(np.int16)
 
 
 def name_of(result: Result) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -177,16 +178,106 @@ def test_a_full_disk_is_told_once_and_survived(
     folder = HardFolder(tmp_path, ROOMY)
     sink = sink_of(folder, on_note=notes.append)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise StorageError("no space left on the disk.")
 
     with monkeypatch.context() as patch:
         patch.setattr("edge_runtime.sinks.hard.folder.write_bytes", full)
         for index in (0, 20, 40):
             sink.write(result(index, score=0.5, bgr=noise(index)))
-    sink.write(result(60, score=0.5, bgr=noise(60)))
-    sink.close()
+    # What could not be kept is not like anything that was.
+    sink.write(result(60, score=0.5, bgr=noise(40)))
+    with pytest.raises(StorageError, match="3 hard frames could not be kept: no space left"):
+        sink.close()
     assert notes == ["hard frames: no space left on the disk.", "hard frames: 1 kept"]
+    assert (sink.kept, sink.alike, sink.failed) == (1, 0, 3)
+
+
+def test_a_frame_without_its_line_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = HardFolder(tmp_path, ROOMY)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_runtime.sinks.lines.os.write", full)
+        with pytest.raises(StorageError, match="1 lines were lost"):
+            keep(folder, 0)
+    assert pictures(tmp_path) == [] and records(tmp_path) == []
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_lines_go_with_their_frames(tmp_path: Path, most: int):
+    folder = HardFolder(tmp_path, Limits(10**9, most, None))
+    for index in range(8):
+        keep(folder, index)
+        assert len(records(tmp_path)) == min(index + 1, most)
+    assert [r["file"][-10:-4] for r in records(tmp_path)] == [
+        p.name[-10:-4] for p in pictures(tmp_path)
+    ]
+
+
+def test_lines_grow_old_and_those_of_earlier_versions_too(tmp_path: Path):
+    folder = HardFolder(tmp_path, ROOMY)
+    now = time.time()
+    for index, age_s in enumerate((5 * 86400.0, 5 * 86400.0, 60.0)):
+        name = f"20261128T0730{index:02}.000Z_cam_{index:06}"
+        path = folder.keep(bytes(9), name, {"model_label": "cat", "time": now - age_s})
+        os.utime(path, (now - age_s, now - age_s))
+    pictures(tmp_path)[0].rename(tmp_path / "sorted.png")  # by a person
+    (tmp_path / "frames.jsonl.1").write_text('{"file": "a/b.png", "time": 1700000000}\n{"fi')
+    HardFolder(tmp_path, Limits(10**9, 1000, 86400.0))
+    assert [r["file"][-6:] for r in records(tmp_path)] == ["02.png"]
+    assert not (tmp_path / "frames.jsonl.1").exists()
+    assert (tmp_path / "sorted.png").exists()
+
+
+def test_lines_count_towards_the_quota(tmp_path: Path):
+    folder = HardFolder(tmp_path, Limits(20_000, 1000, None))
+    for index in range(40):
+        keep(folder, index, size=10).unlink()  # sorted at once, by a person
+    assert len(records(tmp_path)) >= 5
+    assert (tmp_path / "frames.jsonl").stat().st_size <= 20_000 // 20 + 200
+
+
+def test_a_picture_of_a_folder_has_its_own_name_too(tmp_path: Path):
+    name = "20261128T073000.000Z_cam_000001"
+    folder = HardFolder(tmp_path, ROOMY)
+    folder.keep(b"x", name, {"model_label": "cat", "file": "holiday.png"})
+    (record,) = records(tmp_path)
+    assert (record["file"], record["picture"]) == (f"unsorted/cat/{name}.png", "holiday.png")
+
+
+@pytest.mark.parametrize("link", ["unsorted", "unsorted/cat", "sealed", "frames.jsonl"])
+def test_nothing_goes_through_a_link(tmp_path: Path, link: str):
+    root, elsewhere = tmp_path / "hard", tmp_path / "elsewhere"
+    if link == "frames.jsonl":
+        elsewhere.write_text("mine")
+    else:
+        elsewhere.mkdir()
+    (root / link).parent.mkdir(parents=True)
+    (root / link).symlink_to(elsewhere)
+    with pytest.raises(StorageError, match=f"{link}: is (a symbolic link|there and is no)"):
+        HardFolder(root, ROOMY)
+    assert elsewhere.is_dir() or elsewhere.read_text() == "mine"
+
+
+def test_a_link_that_comes_later(tmp_path: Path):
+    folder = HardFolder(tmp_path / "hard", ROOMY)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "hard" / "unsorted").mkdir()
+    (tmp_path / "hard" / "unsorted" / "cat").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="is a symbolic link, beyond which neither quota"):
+        keep(folder, 0)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_they_are_for_their_owner_alone(tmp_path: Path):
+    root = tmp_path / "hard"
+    keep(HardFolder(root, ROOMY), 0)
+    modes = {p.stat().st_mode & 0o777 for p in root.rglob("*") if p.is_file()}
+    folders = {p.stat().st_mode & 0o777 for p in (root, *root.rglob("*")) if p.is_dir()}
+    assert (modes, folders) == ({0o600}, {0o700})
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_runtime.errors import OptionError
+from edge_runtime.errors import OptionError, StorageError
 from edge_runtime.sinks import lines as lines_module
 from edge_runtime.sinks.lines import LineFile
 from edge_runtime.sinks.rotation import Rotation, Sync, put_aside
@@ -196,3 +196,29 @@ def test_other_text_is_refused_in_one_line(text: str):
 def test_how_many_can_be_kept(keep: int):
     with pytest.raises(OptionError, match="1 to 1000"):
         Rotation.parse("1h", keep)
+
+
+def test_where_no_file_can_be_put_aside_nothing_half_made_stays(tmp_path: Path):
+    (tmp_path / "a.jsonl.1").mkdir()
+    notes: list[str] = []
+    path = tmp_path / "a.jsonl"
+    file = LineFile(path, notes.append, rotate=Rotation(most_bytes=1000, keep=1))
+    write(file, 0, 30)
+    file.close()
+    assert numbers(path) == list(range(30))
+    assert len(notes) == 1 and "cannot be rotated" in notes[0]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jsonl", "a.jsonl.1"]
+
+
+@pytest.mark.parametrize("append", [False, True])
+def test_a_pipe_that_nobody_reads_is_refused_at_once(tmp_path: Path, append: bool):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(StorageError, match="is a pipe that nobody reads; start its reader first"):
+        LineFile(pipe, pytest.fail, append=append)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    file = LineFile(pipe, pytest.fail, append=append)
+    write(file, 0, 2)
+    file.close()
+    assert os.read(reader, 1000).count(b"\n") == 2
+    os.close(reader)

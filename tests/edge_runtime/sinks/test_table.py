@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.commands.run import run_command
+from edge_runtime.commands.running import Outputs
 from edge_runtime.errors import EdgeproofError, OptionError, SinkError
 from edge_runtime.sinks.opening import SinkOptions
 from edge_runtime.sinks.table import SINKS, AskedSink, SinkKind, asked_sinks
@@ -26,6 +27,14 @@ def test_every_kinds_flags_are_the_commands_and_its_options_fields(kind: SinkKin
     for flag in fields:
         # Any other default would look as if it had been given.
         assert parameters[flag].default in (None, False), flag
+
+
+def test_what_lines_rotate_into_is_theirs():
+    given = {"jsonl": Path("a"), "jsonl_rotate": "10KB", "jsonl_keep": 2, "status": Path("a.1")}
+    outputs = Outputs(asked_sinks(given))
+    with pytest.raises(SinkError, match=r"--status a\.1: is also given to --jsonl; choose another"):
+        outputs.require_apart(Path("bundle"), ["0"])
+    assert outputs.written(1) == [Path("a"), Path("a.1")]
 
 
 def test_no_flag_no_sink():
