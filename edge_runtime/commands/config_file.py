@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import bisect
+import functools
 import inspect
+import math
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from types import ModuleType, UnionType
+from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import typer
 
-from devices.errors import did_you_mean
+from devices.errors import EdgeproofError, did_you_mean
 
 _MOST_BYTES = 64 << 10
 _WHERE = re.compile(r" \(at line (\d+), column \d+\)$")
 _NOT_IN_A_FILE = {"config"}
+_INTEGERS = range(-(1 << 63), 1 << 63)  # what TOML has
 # By a flag's type: what TOML has for it, and how to say so.
 _WANTED: dict[type, tuple[tuple[type, ...], str]] = {
     int: ((int,), "a whole number"),
@@ -26,6 +31,25 @@ _WANTED: dict[type, tuple[tuple[type, ...], str]] = {
     str: ((str, int, float), "text in quotes"),
     Path: ((str,), "text in quotes"),
 }
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True)
+class _Used:
+    """A file that a command took flags from.
+
+    Attributes:
+        places: `FILE:LINE` by the names of the command's parameters.
+    """
+
+    context: typer.Context
+    places: Mapping[str, str]
+
+
+_used: ContextVar[_Used | None] = ContextVar("_used", default=None)
 
 
 @dataclass(frozen=True)
@@ -47,9 +71,44 @@ class _Flag:
 
 def _use_config(context: typer.Context, path: Path | None) -> Path | None:
     """Take what a file says for the command's defaults: flags that are typed come first."""
+    _used.set(None)
     if path is not None:
-        context.default_map = {**(context.default_map or {}), **read_config(path, context)}
+        values, places = _read(path, context)
+        context.default_map = {**(context.default_map or {}), **values}
+        _used.set(_Used(context, places))
     return path
+
+
+def blames_the_line(command: Callable[_P, _R]) -> Callable[_P, _R]:
+    """A command whose complaints of a flag (`--votes 9: ...`) name the line that it came from.
+
+    Some values are refused only by what they are for: a sink, or the loop.
+    """
+
+    @functools.wraps(command)
+    def blaming(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return command(*args, **kwargs)
+        except EdgeproofError as exc:
+            place = _place_of(str(exc))
+            if place is None:
+                raise
+            raise type(exc)(f"{place}: {exc}") from exc
+
+    return blaming
+
+
+def _place_of(complaint: str) -> str | None:
+    """Where in the file the first flag stands that a complaint is of; typed ones are nowhere."""
+    used = _used.get()
+    if used is None or not complaint.startswith("--"):
+        return None
+    for name in re.findall(r"--([a-z][a-z-]*)", complaint):
+        parameter = name.replace("-", "_")
+        source = used.context.get_parameter_source(parameter)
+        if parameter in used.places and source is not None and source.name == "DEFAULT_MAP":
+            return used.places[parameter]
+    return None
 
 
 ConfigOption = Annotated[
@@ -71,8 +130,16 @@ def read_config(path: Path, context: typer.Context) -> dict[str, Any]:
         OptionError: naming file and line, for a key that is no flag or a value that it cannot
             have.
     """
+    return _read(path, context)[0]
+
+
+def _read(path: Path, context: typer.Context) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values and places (`FILE:LINE`), by the names of the command's parameters."""
+    from edge_runtime.text import printable
+
     flags = _flags(inspect.unwrap(context.command.callback or read_config))
     values: dict[str, Any] = {}
+    places: dict[str, str] = {}
     for line, key, value in _entries(path):
         flag = flags.get(key.replace("_", "-"))
         where = f"{path}:{line}: {key}"
@@ -81,7 +148,8 @@ def read_config(path: Path, context: typer.Context) -> dict[str, Any]:
         if flag.parameter in values:
             raise _error(f"{where}: is there twice.")
         values[flag.parameter] = _checked(flag, value, where)
-    return values
+        places[flag.parameter] = printable(f"{path}:{line}")
+    return values, places
 
 
 def _flags(command: Callable[..., Any]) -> dict[str, _Flag]:
@@ -110,12 +178,20 @@ def _checked(flag: _Flag, value: Any, where: str) -> Any:
             more = ", or a list of them" if flag.several else ""
             raise _error(f"{where}: must be {wanted}{more}; it is {_described(each)}.")
         _require_range(flag, each, where)
+        if flag.kind is Path and not each:
+            raise _error(f"{where}: must be a name; it is empty.")
+    if not values:
+        raise _error(f"{where}: must be {wanted}, or a list of them; the list is empty.")
     # As typed: `source = 0` is a camera's number.
     typed = [str(each) if flag.kind in (str, Path) else each for each in values]
     return typed if flag.several else typed[0]
 
 
 def _require_range(flag: _Flag, value: Any, where: str) -> None:
+    if isinstance(value, int) and value not in _INTEGERS:
+        raise _error(f"{where}: is larger than any number of a TOML file (64 bits).")
+    if flag.kind is float and value == math.inf:
+        raise _error(f"{where}: must be a number; it is {value}.")
     if flag.low is not None and not value >= flag.low:  # a NaN is nowhere
         raise _error(f"{where}: must be at least {flag.low}; it is {value}.")
     if flag.high is not None and not value <= flag.high:
@@ -136,6 +212,10 @@ def _entries(path: Path) -> Iterator[tuple[int, str, Any]]:
         found = _WHERE.search(str(exc))
         line = int(found[1]) if found else text.count("\n") + 1
         raise _error(f"{path}:{line}: {_WHERE.sub('', str(exc))}.") from exc
+    except (RecursionError, ValueError) as exc:  # the parser's own limits, and Python's
+        deep = isinstance(exc, RecursionError)
+        why = "is nested too deeply" if deep else "has a number of too many digits"
+        raise _error(f"{path}:{_line_too_much(text, tomllib)}: {why}.") from exc
     # The parser does not tell lines. The file being good, an entry ends with the first line at
     # which what came since the last one is good by itself.
     begun, lines = 1, ""
@@ -150,6 +230,22 @@ def _entries(path: Path) -> Iterator[tuple[int, str, Any]]:
         begun, lines = number + 1, ""
 
 
+def _line_too_much(text: str, tomllib: ModuleType) -> int:
+    """The first line with which a file is more than the parser can take."""
+    lines = text.splitlines(keepends=True)
+
+    def is_too_much(count: int) -> bool:
+        try:
+            tomllib.loads("".join(lines[:count]))
+        except tomllib.TOMLDecodeError:
+            return False  # cut off in the middle of an entry
+        except (RecursionError, ValueError):
+            return True
+        return False
+
+    return bisect.bisect_left(range(len(lines)), True, key=is_too_much)
+
+
 def _text_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
@@ -159,7 +255,8 @@ def _text_of(path: Path) -> str:
     if len(data) > _MOST_BYTES:
         raise _error(f"--config {path}: is larger than {_MOST_BYTES >> 10} KiB; is it the file?")
     try:
-        return data.decode("utf-8").replace("\r\n", "\n")
+        # Some editors begin with a byte-order mark.
+        return data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
     except UnicodeDecodeError as exc:
         line = data[: exc.start].count(b"\n") + 1
         raise _error(f"{path}:{line}: is no UTF-8 text.") from exc

@@ -9,7 +9,7 @@ import typer
 
 from edge_runtime.commands import sink_options
 from edge_runtime.commands.arguments import MAX_THREADS, BundleArgument
-from edge_runtime.commands.config_file import ConfigOption
+from edge_runtime.commands.config_file import ConfigOption, blames_the_line
 from edge_runtime.commands.engine_options import (
     DelegateOption,
     ProviderOption,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edge_runtime.pipeline import LoopOptions
 
 
+@blames_the_line
 def run_command(
     bundle: BundleArgument,
     source: Annotated[
@@ -215,7 +216,10 @@ def _loop_options(
         raise OptionError("--min-score and --no-abstain contradict each other; give one.")
     smoother: Callable[[], Smoother] | None = None
     if average is not None:
-        MovingAverage(average)  # raises now, not with the first frame
+        try:
+            MovingAverage(average)  # raises now, not with the first frame
+        except OptionError as exc:
+            raise OptionError(f"--average: {exc}") from exc
         smoother = partial(MovingAverage, average)
     if votes is not None:
         smoother = partial(Votes, *parse_votes(votes))

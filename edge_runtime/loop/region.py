@@ -37,16 +37,16 @@ class Region:
         found = re.fullmatch(",".join([_NUMBER] * 4), text)
         if found is None or len({found[i] for i in (2, 4, 6, 8)}) != 1:
             raise OptionError(
-                f"region {text!r}: write X,Y,WIDTH,HEIGHT, all in pixels (100,50,640,480) or all "
+                f"--region {text!r}: write X,Y,WIDTH,HEIGHT, all in pixels (100,50,640,480) or all "
                 "in percent of the frame (10%,5%,50%,50%)."
             )
         numbers = [float(found[i]) for i in (1, 3, 5, 7)]
         fractions = found[2] == "%"
         x, y, width, height = [n / 100 for n in numbers] if fractions else numbers
         if width <= 0 or height <= 0:
-            raise OptionError(f"region {text!r}: is empty; width and height must be above 0.")
+            raise OptionError(f"--region {text!r}: is empty; width and height must be above 0.")
         if fractions and (x + width > 1 + 1e-9 or y + height > 1 + 1e-9):
-            raise OptionError(f"region {text!r}: reaches beyond 100 % of the frame.")
+            raise OptionError(f"--region {text!r}: reaches beyond 100 % of the frame.")
         return cls(x, y, width, height, fractions)
 
     def corners(self, height: int, width: int) -> tuple[int, int, int, int]:
@@ -64,7 +64,7 @@ class Region:
         right, bottom = max(right, left + 1), max(bottom, top + 1)
         if right > width or bottom > height:
             raise OptionError(
-                f"region {left},{top},{right - left},{bottom - top} does not lie in a frame of "
+                f"--region {left},{top},{right - left},{bottom - top} does not lie in a frame of "
                 f"{width} x {height} pixels."
             )
         return left, top, right, bottom

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from typing import Protocol
 
@@ -95,9 +96,14 @@ class Votes:
 
 def parse_votes(text: str) -> tuple[int, int]:
     """Read `K/N`. Raises OptionError when it is not that."""
-    needed, slash, window = text.partition("/")
-    if not (slash and needed.strip().isdecimal() and window.strip().isdecimal()):
-        raise OptionError(f"votes {text!r}: write K/N, such as 5/8: five of the last eight frames.")
-    pair = int(needed), int(window)
-    Votes(*pair)
+    found = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text)
+    if found is None:
+        raise OptionError(
+            f"--votes {text!r}: write K/N, such as 5/8: five of the last eight frames."
+        )
+    pair = int(found[1]), int(found[2])
+    try:
+        Votes(*pair)
+    except OptionError as exc:
+        raise OptionError(f"--votes: {exc}") from exc
     return pair

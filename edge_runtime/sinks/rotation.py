@@ -42,7 +42,7 @@ class Rotation:
 
     def __post_init__(self) -> None:
         if not 1 <= self.keep <= MOST_KEPT:
-            raise OptionError(f"1 to {MOST_KEPT} full files can be kept, not {self.keep}.")
+            raise OptionError(f"--jsonl-keep {self.keep}: 1 to {MOST_KEPT} full files can be kept.")
 
     @classmethod
     def parse(cls, text: str, keep: int = KEEP) -> Rotation:
@@ -56,8 +56,8 @@ class Rotation:
         if (most_s := seconds_of(text)) is not None and most_s >= 1:
             return cls(most_s=most_s, keep=keep)
         raise OptionError(
-            f"rotate {text!r}: write a size from 1KB, such as 10MB, or a time from 1s, such as "
-            "1h or 7d."
+            f"--jsonl-rotate {text!r}: write a size from 1KB, such as 10MB, or a time from 1s, "
+            "such as 1h or 7d."
         )
 
     def is_due(self, size: int, more: int, age_s: float) -> bool:

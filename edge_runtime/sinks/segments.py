@@ -40,10 +40,10 @@ class Segments:
         """
         seconds = seconds_of(segment, plain=True)
         if seconds is None or seconds < SHORTEST_S:
-            raise OptionError(f"segment {segment!r}: write a time from 1s, such as 60s or 10m.")
+            raise OptionError(f"--segment {segment!r}: write a time from 1s, such as 60s or 10m.")
         most_bytes = size_of(quota) if quota is not None else None
         if quota is not None and most_bytes is None:
-            raise OptionError(f"video-quota {quota!r}: write a size such as 2GB or 500MB.")
+            raise OptionError(f"--video-quota {quota!r}: write a size such as 2GB or 500MB.")
         return cls(seconds, keep, most_bytes)
 
 

@@ -18,10 +18,7 @@ def given_token(file: Path | None, variable: str, *, flag: str) -> str | None:
     Raises:
         OptionError: when it cannot be read, or is too easily guessed.
     """
-    try:
-        token = read_secret(file, variable)
-    except OptionError as exc:
-        raise OptionError(f"{flag} {exc}") from exc
+    token = read_secret(file, variable, flag=flag)
     if token is None:
         return None
     token = token.strip()

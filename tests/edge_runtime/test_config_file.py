@@ -88,6 +88,20 @@ def test_every_flag_by_its_name(tmp_path: Path):
         (b"stride = 1\nvotes = '\xff'", 2, "is no UTF-8 text."),
         ('config = "more.toml"', 1, "config: is no flag of this command."),
         ('"a\\u001b" = 1', 1, "a\N{REPLACEMENT CHARACTER}: is no flag of this command."),
+        ("votes = '1/1'\na = [\n" + "[" * 5000, 3, "is nested too deeply."),
+        (
+            "stride = 1\naverage = " + "1" * 6000 + "\nfps = 1",
+            2,
+            "has a number of too many digits.",
+        ),
+        (
+            "average = " + "9" * 32,
+            1,
+            "average: is larger than any number of a TOML file (64 bits).",
+        ),
+        ("timeout = inf", 1, "timeout: must be a number; it is inf."),
+        ("source = []", 1, "source: must be text in quotes, or a list of them; the list is empty."),
+        ('jsonl = ""', 1, "jsonl: must be a name; it is empty."),
         ("port = 99999999", 1, "port: must be at most 65535; it is 99999999."),
     ],
 )
@@ -98,6 +112,55 @@ def test_what_is_wrong_is_one_line_with_its_place(
         read(tmp_path, text)
     assert f"door.toml:{line}: {why}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_read_past(tmp_path: Path):
+    assert read(tmp_path, b"\xef\xbb\xbfstride = 2\n") == {"stride": 2}
+
+
+REFUSED_LATER = [
+    ("average = 9999999", "--average: A moving average is over 1 to 10000 frames"),
+    ('votes = "--help"', "--votes '--help': write K/N"),
+    ('votes = "1/4"', "--votes: Votes 1/4: two labels could win at once"),
+    ('region = "1,2"', "--region '1,2': write X,Y,WIDTH,HEIGHT"),
+    ('jsonl = "a"\njsonl-rotate = "banana"', "--jsonl-rotate 'banana': write a size"),
+    ('jsonl = "a"\nfsync = "x"', "--fsync 'x': is one of never, second, line."),
+    ('fsync = "line"', "--fsync goes with --jsonl."),
+    ('video = "a.mp4"\nsegment = "0s"', "--segment '0s': write a time"),
+    ('mqtt = "mqtt://u:p@h"', "--mqtt: an address with a password is seen"),
+    ('mqtt = "mqtt://h"\nmqtt-topic = "a/#"', "--mqtt-topic 'a/#': write a topic"),
+    ('mqtt = "mqtt://h"\nmqtt-discovery = "a/+"', "--mqtt-discovery 'a/+': write a topic"),
+    ('mqtt = "mqtts://h"\nmqtt-ca = "none.pem"', "--mqtt-ca none.pem: no such file."),
+    ('mqtt = "mqtt://h"\nmqtt-password-file = "none"', "--mqtt-password-file none: cannot be read"),
+    ('webhook = "file:none"', "--webhook none: cannot be read"),
+    ('keep-hard = "h"\nhard-quota = "x"', "--hard-quota 'x': write a size"),
+]
+
+
+@pytest.mark.parametrize(("text", "why"), REFUSED_LATER, ids=[why for _, why in REFUSED_LATER])
+def test_what_a_sink_or_the_loop_refuses_names_the_line_too(tmp_path: Path, text: str, why: str):
+    path = tmp_path / "door.toml"
+    path.write_text(f"# The door\n{text}\n")
+    arguments = ["x.bundle", "--source", "0", "--config", str(path)]
+    with pytest.raises(OptionError) as caught:
+        typer.main.get_command(_app())(arguments, standalone_mode=False)
+    line = 2 + text.count("\n")
+    assert str(caught.value).startswith(f"{path}:{line}: {why}")
+    assert "u:p" not in str(caught.value)
+
+
+def test_what_was_typed_is_not_blamed_on_the_file(tmp_path: Path):
+    path = tmp_path / "door.toml"
+    path.write_text('votes = "1/1"\naverage = 3\n')
+    command = typer.main.get_command(_app())
+    arguments = ["x.bundle", "--source", "0", "--config", str(path)]
+    with pytest.raises(OptionError, match=r"^--votes '7': write K/N"):
+        command([*arguments[:3], "--votes", "7"], standalone_mode=False)
+    path.write_text('votes = "1/1"\n')
+    with pytest.raises(OptionError, match=r"^--votes '7': write K/N"):
+        command([*arguments, "--votes", "7"], standalone_mode=False)
+    with pytest.raises(OptionError, match=r"door\.toml:1: --average and --votes are two ways"):
+        command([*arguments, "--average", "7"], standalone_mode=False)
 
 
 def test_what_is_no_file(tmp_path: Path):

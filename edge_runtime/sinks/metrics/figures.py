@@ -79,6 +79,8 @@ class Figures:
         for name in names:  # so that a rate has a beginning
             self._frames.labels(name)
             self._reconnects.labels(name)
+        for label in opening.bundle.labels:
+            self._answers.labels(printable(label))
         _describe(opening, registry)
         registry.register(_Observed(opening, names, health or SharedHealth()))
         ProcessCollector(registry=registry)

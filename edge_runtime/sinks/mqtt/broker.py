@@ -72,7 +72,9 @@ class Broker:
         if bool(certificate) != bool(key):
             raise OptionError("--mqtt-cert and --mqtt-key go together.")
         user = unquote(parts.username) if parts.username else environment.get(USER_VARIABLE)
-        password = read_secret(password_file, PASSWORD_VARIABLE, environment)
+        password = read_secret(
+            password_file, PASSWORD_VARIABLE, environment, flag="--mqtt-password-file"
+        )
         if password and not user:
             raise OptionError(
                 f"--mqtt: a password and no user; write mqtt://USER@HOST or set {USER_VARIABLE}."
@@ -99,21 +101,22 @@ class Broker:
         """
         if not self.tls:
             return None
-        for file in (self.ca, self.certificate, self.key):
+        files = {"ca": self.ca, "cert": self.certificate, "key": self.key}
+        for name, file in files.items():
             if file is not None and not file.is_file():
-                raise OptionError(f"{file}: no such file.")
+                raise OptionError(f"--mqtt-{name} {file}: no such file.")
         try:
             context = ssl.create_default_context(cafile=self.ca)
         except (OSError, ssl.SSLError) as exc:
-            raise OptionError(f"{self.ca}: holds no certificates in PEM form.") from exc
+            raise OptionError(f"--mqtt-ca {self.ca}: holds no certificates in PEM form.") from exc
         if self.certificate is not None:
             try:
                 # Without a password function, OpenSSL would ask on the terminal.
                 context.load_cert_chain(self.certificate, self.key, password=_refuse_password)
             except (OSError, ssl.SSLError, OptionError) as exc:
                 raise OptionError(
-                    f"{self.certificate}, {self.key}: are no certificate and its unencrypted key "
-                    "in PEM form."
+                    f"--mqtt-cert {self.certificate}, --mqtt-key {self.key}: are no certificate "
+                    "and its unencrypted key in PEM form."
                 ) from exc
         return context
 

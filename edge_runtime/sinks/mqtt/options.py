@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,10 +38,11 @@ class MqttOptions:
     def __post_init__(self) -> None:
         for name in ("topic", "discovery"):
             value = getattr(self, name)
-            bad = re.search(r"[+#\0]|//|^/|/$", value)
-            if bad or len(value.encode()) > 200 or value.startswith("$"):
+            bad = re.search(r"[+#]|//|^/|/$", value) or not value.isprintable()
+            if bad or len(value.encode(errors="replace")) > 200 or value.startswith("$"):
                 raise OptionError(
-                    f"{name} {value!r}: an MQTT topic such as home/porch, without + and #."
+                    f"--mqtt-{name} {value!r}: write a topic such as home/porch, without +, # and "
+                    "what does not print."
                 )
 
 
@@ -49,7 +51,7 @@ class MqttFlags(SinkOptions):
     """The flags; see `Broker` and `MqttOptions`."""
 
     mqtt: str
-    mqtt_topic: str = ""
+    mqtt_topic: str | None = None
     mqtt_discovery: str = "homeassistant"
     mqtt_gap: float | None = None
     mqtt_password_file: Path | None = None
@@ -62,6 +64,12 @@ class MqttFlags(SinkOptions):
 
     def settings(self) -> MqttOptions:
         """Raises OptionError for what cannot be meant."""
+        if self.mqtt_topic == "":
+            raise OptionError("--mqtt-topic: is empty; without it there is a topic, too.")
+        if self.mqtt_discovery == "":
+            raise OptionError("--mqtt-discovery: is empty; write none for none.")
+        if self.mqtt_gap is not None and not math.isfinite(self.mqtt_gap):
+            raise OptionError(f"--mqtt-gap {self.mqtt_gap}: write seconds, such as 5.")
         broker = Broker.parse(
             self.mqtt,
             password_file=self.mqtt_password_file,
@@ -71,7 +79,7 @@ class MqttFlags(SinkOptions):
         )
         broker.tls_context()
         discovery = "" if self.mqtt_discovery == "none" else self.mqtt_discovery
-        return MqttOptions(broker, self.mqtt_topic, discovery, self.mqtt_gap)
+        return MqttOptions(broker, self.mqtt_topic or "", discovery, self.mqtt_gap)
 
     def open(self, opening: SinkOpening) -> Sequence[Sink]:
         from edge_runtime.sinks.mqtt.sink import MqttSink

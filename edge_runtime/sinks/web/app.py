@@ -71,8 +71,8 @@ class Pages:
         routes += [
             Route("/about", self._about),
             Route("/events", self._stream_events),
-            Route("/view/{number:int}", self._stream_view),
-            Route("/snapshot/{number:int}", self._snapshot),
+            Route("/view/{number}", self._stream_view),
+            Route("/snapshot/{number}", self._snapshot),
         ]
         return Guard(
             Starlette(routes=routes),
@@ -130,8 +130,10 @@ class Pages:
             self._on_note(f"web: {one_line(str(error) or type(error).__name__)}")
 
     def _camera(self, request: Request) -> int:
-        number: int = request.path_params["number"]
-        if number >= len(self._state.cameras):
+        # Not by the route: it would take any number of digits, and Python refuses to read them.
+        numbers = {str(number): number for number in range(len(self._state.cameras))}
+        number = numbers.get(request.path_params["number"])
+        if number is None:
             raise HTTPException(404, "There is no such camera.")
         return number
 

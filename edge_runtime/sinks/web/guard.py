@@ -40,7 +40,7 @@ _LOGIN = "/login"
 _OPEN_TO_ALL = {"/icon.svg"}
 _MOST_FORM_BYTES = 1024
 _COOKIE_S = 7 * 24 * 3600
-# Wrong tokens from one address: so many in so long, and none of the others has to wait.
+# Wrong tokens from one address: so many in so long.
 _TRIES, _TRIES_S, _ADDRESSES = 5, 60.0, 256
 
 
@@ -115,10 +115,12 @@ class Guard:
                 return None
             return self._ask_for_it(request, 401)
         address = request.client.host if request.client else ""
-        if self._tries.too_many(address):
-            wait = {"retry-after": str(int(_TRIES_S))}
-            return PlainTextResponse("Too many wrong tokens; wait a minute.\n", 429, wait)
+        # A token is too long to be guessed, and who has it is not made to wait for others who share
+        # his address. Wrong ones are limited all the same.
         if not is_token(given, self._token or ""):
+            if self._tries.too_many(address):
+                wait = {"retry-after": str(int(_TRIES_S))}
+                return PlainTextResponse("Too many wrong tokens; wait a minute.\n", 429, wait)
             self._tries.add(address)
             return self._ask_for_it(request, 403)
         if "authorization" in request.headers:
@@ -153,7 +155,10 @@ def _is_from_another_site(headers: Headers) -> bool:
         followed = headers.get("sec-fetch-dest") == "document"
         return site not in ("same-origin", "none") and not followed
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+    try:
+        return origin is not None and urlsplit(origin).netloc != headers.get("host")
+    except ValueError:  # no address at all
+        return True
 
 
 async def _given_token(request: Request) -> str | None:

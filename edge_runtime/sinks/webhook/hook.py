@@ -81,7 +81,7 @@ class Hook:
             OptionError: when it is none, or a file cannot be read.
         """
         if url.startswith("file:"):
-            url = read_secret(Path(url.removeprefix("file:")), "") or ""
+            url = read_secret(Path(url.removeprefix("file:")), "", flag="--webhook") or ""
         url = url.strip()
         place = host_of(url) if re.match(r"https?://", url) else None
         if place is None or re.search(r"[\s\x00-\x1f\x7f]", url) or not url.isascii():
@@ -103,7 +103,7 @@ class Hook:
             place[0].strip("[]"),
             place[1],
             path,
-            read_secret(secret_file, SECRET_VARIABLE, environment),
+            read_secret(secret_file, SECRET_VARIABLE, environment, flag="--webhook-secret-file"),
             ca,
         )
         hook.tls_context()  # raises now, not with the first change
@@ -132,7 +132,7 @@ def _tls_context(ca: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as exc:
-        raise OptionError(f"{ca}: holds no certificates in PEM form.") from exc
+        raise OptionError(f"--webhook-ca {ca}: holds no certificates in PEM form.") from exc
 
 
 class Call:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge_runtime.errors import OptionError
 from edge_runtime.pipeline import Sink
 from edge_runtime.sinks.opening import SinkOpening, SinkOptions
 from edge_runtime.sinks.webhook.hook import Hook
@@ -44,6 +46,8 @@ class WebhookFlags(SinkOptions):
 
     def settings(self) -> WebhookOptions:
         """Raises OptionError for what cannot be meant."""
+        if self.webhook_gap is not None and not math.isfinite(self.webhook_gap):
+            raise OptionError(f"--webhook-gap {self.webhook_gap}: write seconds, such as 5.")
         hook = Hook.parse(self.webhook, secret_file=self.webhook_secret_file, ca=self.webhook_ca)
         return WebhookOptions(hook, self.webhook_snapshot, self.webhook_gap)
 

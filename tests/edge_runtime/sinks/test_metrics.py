@@ -106,6 +106,12 @@ def test_a_parser_of_prometheus_reads_what_a_run_came_to(opened: Opened):
     assert told["variant"] == "tflite-float32" and told["engine"] == "litert"
 
 
+def test_a_class_that_was_not_seen_yet_stands_at_nought(opened: Opened):
+    figures = opened.figures()
+    for label in ("red", "green", "blue"):
+        assert figures[("edgeproof_answers_total", (("label", label),))] == 0
+
+
 def test_frames_without_an_answer_are_counted_by_their_condition(
     opened: Opened, picture: Callable[..., np.ndarray]
 ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
 import subprocess
 import sys
@@ -357,12 +358,26 @@ def test_an_address_with_all_that_it_may_have(tmp_path: Path):
         Broker.parse("mqtts://far", ca=tmp_path / "junk", environment={}).tls_context()
 
 
-@pytest.mark.parametrize("topic", ["home/#", "home/+/x", "/home", "home/", "a//b", "$SYS/x"])
+@pytest.mark.parametrize(
+    "topic", ["home/#", "home/+/x", "/home", "home/", "a//b", "$SYS/x", "a\nb"]
+)
 def test_topics_that_are_refused(topic: str):
     from edge_runtime.sinks.mqtt.options import MqttOptions
 
     with pytest.raises(OptionError, match="without"):
         MqttOptions(Broker("here", 1), topic=topic)
+
+
+@pytest.mark.parametrize(
+    "given", [{"mqtt_topic": ""}, {"mqtt_discovery": ""}, {"mqtt_gap": math.inf}]
+)
+def test_flags_that_say_nothing_are_refused(given: dict):
+    from edge_runtime.sinks.mqtt.options import MqttFlags
+
+    flag = "--" + next(iter(given)).replace("_", "-")
+    with pytest.raises(OptionError, match=f"^{flag}"):
+        MqttFlags("mqtt://h", **given)
+    assert MqttFlags("mqtt://h", mqtt_discovery="none").settings().topic == ""
 
 
 def test_two_sources_that_look_alike_keep_their_topics_apart():

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import cv2
 import numpy as np
@@ -266,6 +266,7 @@ def test_several_viewers_cost_one_encoding_and_none_costs_none(
         ({"Sec_Fetch_Site": "same-site", "Sec_Fetch_Dest": "empty"}, 403),
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://[bad"}, 403),
         ({"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Dest": "document"}, 200),
         ({"Sec_Fetch_Site": "same-origin", "Sec_Fetch_Dest": "image"}, 200),
         ({"Host": "localhost:1"}, 200),
@@ -273,7 +274,18 @@ def test_several_viewers_cost_one_encoding_and_none_costs_none(
 )
 def test_requests_that_another_page_makes_are_refused(web: Web, headers: dict, status: int):
     web.give()
+    before = len(web.notes)
     assert web.ask("/snapshot/0", **headers)[0] == status
+    assert len(web.notes) == before
+
+
+@pytest.mark.parametrize("number", ["0" * 5001, "1" + "0" * 5000, "00", "+0", "-1", "\u0660"])
+def test_a_camera_that_there_is_not_is_not_found(web: Web, number: str):
+    web.give()
+    before = len(web.notes)
+    for page in ("snapshot", "view"):
+        assert web.ask(f"/{page}/{quote(number)}")[0] == 404
+    assert len(web.notes) == before
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
@@ -325,7 +337,10 @@ def test_guessing_has_to_wait_and_nobody_else(start: Callable[..., Web], tmp_pat
     web = start(web_token_file=file)
     cookie = web.ask(f"/?token={TOKEN}")[1]["set-cookie"].partition(";")[0]
     assert [web.ask("/?token=guess")[0] for _ in range(7)] == [403] * 5 + [429] * 2
-    assert web.ask("/about", Authorization=f"Bearer {TOKEN}")[0] == 429
+    # Who knows it need not wait, and does not let the others in.
+    assert web.ask("/about", Authorization=f"Bearer {TOKEN}")[0] == 200
+    assert web.ask(f"/?token={TOKEN}")[0] == 303
+    assert web.ask("/?token=guess")[0] == 429
     assert web.ask("/about", Cookie=cookie)[0] == 200
 
 

@@ -207,6 +207,20 @@ function draw(state) {
   }
 }
 
+function drawNothing() {
+  // What stands there is of some time ago: nobody shall take it for the present.
+  document.body.classList.add("cut");
+  for (const id of ["fps", "age", "infer", "temperature", "throttling"]) text(byId(id), "–");
+  if (paused || !last) return;
+  const camera = last.cameras[chosen];
+  text(byId("said"), "No connection");
+  text(byId("score"), camera && camera.kind !== undefined ? `Before that: ${said(camera)}` : "\u00a0");
+  byId("answer").className = "answer nonews";
+  text(byId("spoken"), "No connection");
+  for (const row of document.querySelectorAll(".class.now")) row.classList.remove("now");
+  byId("flag").hidden = true;
+}
+
 function showLive() {
   const view = byId("view");
   view.alt = `Live picture of ${about.cameras[chosen]}`;
@@ -232,11 +246,13 @@ function look() {
   events = new EventSource("/events");
   events.onopen = () => {
     notice("");
+    document.body.classList.remove("cut");
     if (!paused && !byId("view").src) showLive();
   };
   events.onmessage = (message) => draw(JSON.parse(message.data));
   events.onerror = () => {
     notice("No connection: the run has ended, or the network is gone. Trying again…");
+    drawNothing();
     if (events && events.readyState === EventSource.CLOSED) {
       events = null;
       setTimeout(() => document.hidden || look(), 3000);
