@@ -24,6 +24,16 @@ pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no Chromium here; apt-get install chromium"),
 ]
 TOKEN = "a-token-that-is-long-enough"
+# What needs most room on a page, drawn by its own functions.
+WIDEST = """
+document.querySelector("details").open = true;
+drawRows([{at: 1e9, text: "american_staffordshire_terrier, bull_terrier", kind: "answer",
+    score: 1, seconds: 86340, frames: 99999}]);
+drawClasses({labels: ["american_staffordshire_terrier", "b", "c", "d", "e", "f"].map(
+    (label) => ({label, points: [0, 1, 1]}))});
+drawFacts({sinks: [{name: "keep-hard", dropped: 12345, failed: 1}],
+    memory_available_bytes: 8e9})
+"""
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +161,13 @@ def test_a_person_watches_pauses_and_saves(
     assert run.process.returncode == 130
     page.wait_for_selector("#notice:not([hidden])")
     assert text(page, "#notice").startswith("No connection")
+    # Nothing stands there as if it were of now, also after a key was pressed.
+    for _ in range(2):
+        assert text(page, "#said") == "No connection"
+        assert text(page, "#score").startswith("Before that: ")
+        assert text(page, "#fps") == text(page, "#age") == text(page, "#infer") == "\u2013"
+        assert page.locator(".class.now").count() == 0
+        page.evaluate("choose(0)")
 
 
 def test_frames_that_are_no_news_are_shown_as_such(
@@ -181,12 +198,12 @@ def test_it_fits_every_screen_in_light_and_dark(
 ):
     run = start("--min-score", "1")
     grounds: dict[str, int] = {}
-    for width, scheme in ((360, "light"), (768, "dark"), (1600, "light")):
+    for width, scheme in ((320, "light"), (768, "dark"), (1600, "light")):
         context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
         page = context.new_page()
         page.goto(run.url)
         until(page, "document.querySelector('#view').naturalWidth === 64")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(f"{WIDEST}; document.documentElement.scrollWidth") <= width
         until(page, "document.querySelector('#answer').className === 'answer unsure'")
         assert text(page, "#said") == "unknown"
         assert "too little to rely on" in text(page, "#score")

@@ -211,6 +211,7 @@ function drawNothing() {
   // What stands there is of some time ago: nobody shall take it for the present.
   document.body.classList.add("cut");
   for (const id of ["fps", "age", "infer", "temperature", "throttling"]) text(byId(id), "–");
+  if (!paused) byId("view").hidden = true; // until the next picture has come
   if (paused || !last) return;
   const camera = last.cameras[chosen];
   text(byId("said"), "No connection");
@@ -219,6 +220,11 @@ function drawNothing() {
   text(byId("spoken"), "No connection");
   for (const row of document.querySelectorAll(".class.now")) row.classList.remove("now");
   byId("flag").hidden = true;
+}
+
+function redraw() {
+  if (last) draw(last);
+  if (document.body.classList.contains("cut")) drawNothing();
 }
 
 function showLive() {
@@ -276,7 +282,7 @@ async function pause() {
       URL.revokeObjectURL(paused.url);
       paused = null;
       showLive();
-      if (last) draw(last);
+      redraw();
     } else {
       paused = await takeSnapshot();
       byId("view").src = paused.url;
@@ -311,7 +317,7 @@ async function choose(number) {
   document.querySelectorAll("#cameras button").forEach((button, i) => button.setAttribute("aria-pressed", String(i === number)));
   byId("classes").replaceChildren();
   showLive();
-  if (last) draw(last);
+  redraw();
 }
 
 function introduce() {
