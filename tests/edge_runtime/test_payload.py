@@ -39,9 +39,9 @@ def test_what_only_the_device_can_read_goes_along_as_it_is(tmp_path: Path):
     with bundle_payload(file) as payload:
         (only,) = payload.files
         assert (only.path, payload.extras) == ("colours.bundle.age", ("age",))
-        command = filled(list(payload.start), Path("/there/x"), Place("/root"))
+        command = filled(list(payload.start), Path("/there/x"), Place("/board/x"))
         assert command[3] == "/there/x/colours.bundle.age"
-        assert command[5] == "/root/state/status.json"
+        assert command[5] == "/board/x/state/status.json"
         assert payload.release("", "").startswith("colours-")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from prometheus_client.core import (
     CollectorRegistry,
@@ -42,19 +43,12 @@ class Figures:
     def __init__(self, opening: SinkOpening, health: SharedHealth | None = None) -> None:
         self.registry = registry = CollectorRegistry()
         names = [printable(source.name) for source in opening.sources]
-        self._stages = Histogram(
-            "edgeproof_stage_seconds",
-            "Where a frame's time went.",
-            ["stage"],
-            registry=registry,
-            buckets=_BUCKETS_S,
-        )
+        histogram = partial(Histogram, registry=registry, buckets=_BUCKETS_S)
+        gauge = partial(Gauge, registry=registry)
+        self._stages = histogram("edgeproof_stage_seconds", "Where a frame's time went.", ["stage"])
         self._stage = {name: self._stages.labels(name) for name in _STAGES}
-        self._age = Histogram(
-            "edgeproof_frame_age_seconds",
-            "From a frame's capture to its answer.",
-            registry=registry,
-            buckets=_BUCKETS_S,
+        self._age = histogram(
+            "edgeproof_frame_age_seconds", "From a frame's capture to its answer."
         )
         self._frames = _counter(registry, "frames", "Frames that were delivered.", "source")
         self._answers = _counter(registry, "answers", "Answers, by class.", "label")
@@ -70,11 +64,10 @@ class Figures:
         self._reconnects = _counter(
             registry, "reconnects", "How often a lost source came back.", "source"
         )
-        self._last = Gauge(
+        self._last = gauge(
             "edgeproof_last_frame_timestamp_seconds",
             "When the newest frame was captured.",
             ["source"],
-            registry=registry,
         )
         for name in names:  # so that a rate has a beginning
             self._frames.labels(name)
