@@ -33,7 +33,11 @@ def write_own_wheel(folder: Path) -> Path:
     info = f"{NAME}-{found.version}.dist-info"
     wheel = folder / f"{NAME}-{found.version}-py3-none-any.whl"
     files = dict(_code(found.read_text(_LIST) or ""))
-    files[f"{info}/METADATA"] = (found.read_text("METADATA") or "").encode()
+    # Started in a checkout, Python finds its egg-info first, where the same text is PKG-INFO.
+    metadata = found.read_text("METADATA") or found.read_text("PKG-INFO")
+    if not metadata:
+        raise DeployError("edgeproof's own metadata is missing here; install edgeproof again.")
+    files[f"{info}/METADATA"] = metadata.encode()
     files[f"{info}/WHEEL"] = (
         b"Wheel-Version: 1.0\nGenerator: edgeproof\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     )
