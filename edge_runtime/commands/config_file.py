@@ -99,16 +99,36 @@ def blames_the_line(command: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def _place_of(complaint: str) -> str | None:
-    """Where in the file the first flag stands that a complaint is of; typed ones are nowhere."""
+    """Where in the file the flag stands that a complaint is of; typed ones are nowhere."""
     used = _used.get()
-    if used is None or not complaint.startswith("--"):
+    if used is None:
         return None
-    for name in re.findall(r"--([a-z][a-z-]*)", complaint):
-        parameter = name.replace("-", "_")
+    for parameter in _blamed(complaint, used.context.params):
         source = used.context.get_parameter_source(parameter)
         if parameter in used.places and source is not None and source.name == "DEFAULT_MAP":
             return used.places[parameter]
     return None
+
+
+def _blamed(complaint: str, values: Mapping[str, Any]) -> Iterator[str]:
+    """Parameters that a complaint names, by flag or by value, the surest first."""
+    if complaint.startswith("--"):
+        yield from (flag.replace("-", "_") for flag in re.findall(r"--([a-z][a-z-]*)", complaint))
+        return
+    if option := re.match(r"Option ([a-z_]+):", complaint):  # of a library's call
+        yield option[1].removesuffix("_s")
+        return
+    texts = {
+        name: [str(each) for each in (value if isinstance(value, list) else [value])]
+        for name, value in values.items()
+        if isinstance(value, str | Path | list)
+    }
+    for is_named in (lambda text: repr(text) in complaint, lambda text: _begins(complaint, text)):
+        yield from (name for name, given in texts.items() if any(map(is_named, given)))
+
+
+def _begins(complaint: str, text: str) -> bool:
+    return bool(text) and complaint.startswith(f"{text}: ")
 
 
 ConfigOption = Annotated[

@@ -149,6 +149,32 @@ def test_what_a_sink_or_the_loop_refuses_names_the_line_too(tmp_path: Path, text
     assert "u:p" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('profile = "nopro"', "No device profile 'nopro'. Known:"),
+        ('video = "a.xyz"', "a.xyz: a video ends in .mp4"),
+        ('fourcc = "ABCDE"', "Option fourcc: 'ABCDE' is no pixel format"),
+        ("timeout = 1e999", "timeout: must be a number; it is inf"),
+        ('bundle = "none.bundle"', "none.bundle: no such bundle"),
+        ('source = ["none.mp4"]\nbundle = "b.bundle"', "none.mp4: no such file or folder"),
+    ],
+)
+def test_what_is_refused_by_its_value_names_the_line_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, why: str
+):
+    (tmp_path / "b.bundle").mkdir()
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "door.toml"
+    rest = "" if "bundle" in text else 'bundle = "b.bundle"\n'
+    path.write_text(f"# The door\n{text}\n{rest}")
+    with pytest.raises(EdgeproofError) as caught:
+        typer.main.get_command(_app())(
+            ["--source", "0", "--config", str(path)], standalone_mode=False
+        )
+    assert str(caught.value).startswith(f"{path}:2: {why}")
+
+
 def test_what_was_typed_is_not_blamed_on_the_file(tmp_path: Path):
     path = tmp_path / "door.toml"
     path.write_text('votes = "1/1"\naverage = 3\n')

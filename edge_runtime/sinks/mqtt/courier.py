@@ -26,6 +26,8 @@ from edge_runtime.text import one_line
 _IN_FLIGHT = 20
 _KEEPALIVE_S = 30
 _CONNECT_S = 5.0
+# What takes a connection and says nothing for so long is no broker, or a hung one.
+_LET_IN_S = 10.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 _LAST_PAUSE_S = 0.1  # between tries at the end of the run
 _POLL_S = 0.5
@@ -138,12 +140,17 @@ class Courier:
         """Until the connection ends, or everything was delivered at the end of the run."""
         self._refusal, self._was_let_in = "", False
         why = "it closed the connection"
+        let_in_by_s = time.monotonic() + _LET_IN_S
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake, selectors.EVENT_READ)
             while (sock := self._client.socket()) is not None:
                 if self._is_over():
                     self._part()
                     return
+                if not self._was_let_in and time.monotonic() > let_in_by_s:
+                    self._hang_up()
+                    why = "it takes the connection and says nothing; is it an MQTT broker?"
+                    break
                 code = self._step(selector, sock)
                 if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
                     why = "it does not answer" if code == MQTTErrorCode.MQTT_ERR_KEEPALIVE else why

@@ -278,6 +278,23 @@ def test_what_is_no_broker_is_survived(
     assert notes and "are kept until it is back" in notes[0]
 
 
+def test_what_takes_the_connection_and_says_nothing_is_told(
+    result: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("edge_runtime.sinks.mqtt.courier._LET_IN_S", 0.2)
+    notes: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:  # the system takes it; nobody answers
+        out = sink(server.getsockname()[1], notes, farewell_s=0.2)
+        out.write(result(0))
+        deadline = time.monotonic() + 10
+        while not notes:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        out.close()
+    assert "says nothing; is it an MQTT broker?; messages are kept" in notes[0]
+    assert out.undelivered > 0
+
+
 def test_tls_and_a_password(
     mosquitto: Callable[..., Mosquitto],
     authority: Path,
