@@ -157,7 +157,6 @@ def test_what_a_sink_or_the_loop_refuses_names_the_line_too(tmp_path: Path, text
         ('fourcc = "ABCDE"', "Option fourcc: 'ABCDE' is no pixel format"),
         ("timeout = 1e999", "timeout: must be a number; it is inf"),
         ('bundle = "none.bundle"', "none.bundle: no such bundle"),
-        ('source = ["none.mp4"]\nbundle = "b.bundle"', "none.mp4: no such file or folder"),
     ],
 )
 def test_what_is_refused_by_its_value_names_the_line_too(
