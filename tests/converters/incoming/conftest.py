@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -79,23 +79,36 @@ def nchw_onnx(model: Any, file: Path, *, softmax: bool = True) -> Path:
     return file
 
 
+def write_tinted(root: Path) -> Path:
+    """Noise with a tint, sixty of each: so easy that every processor's training learns it."""
+    rng = np.random.default_rng(5)
+    for channel, label in enumerate(LABELS):
+        (root / label).mkdir(parents=True)
+        for number in range(60):
+            picture = rng.integers(0, 160, (48, 64, 3), dtype=np.uint8)
+            picture[..., channel] += 50
+            cv2.imwrite(str(root / label / f"{number:03}.png"), picture)
+    return root
+
+
 @pytest.fixture(scope="session")
-def theirs(trained: dict[int, Path], tmp_path_factory: pytest.TempPathFactory) -> Files:
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Files:
     from converters.keras_quiet import keras, tensorflow
     from edge_runtime.images import decode_image
     from edge_runtime.preprocess import Preprocess
 
     folder = tmp_path_factory.mktemp("theirs")
-    photographs = folder / "photographs"
-    shutil.copytree(trained[3] / "photographs" / "train", photographs)
+    photographs = write_tinted(folder / "photographs")
     files = sorted(photographs.rglob("*.png"))
     preprocess = Preprocess(width=SIDE, height=SIDE)
     x = np.stack([preprocess(decode_image(f)) for f in files]).astype(np.float32) / 255
     y = np.array([LABELS.index(f.parent.name) for f in files])
     keras.utils.set_random_seed(4)
     model = build(keras)
-    model.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy")
+    adam, loss = keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy"
+    model.compile(adam, loss, metrics=["accuracy"])
     model.fit(x, y, epochs=30, batch_size=16, verbose=0)
+    assert model.evaluate(x, y, verbose=0, return_dict=True)["accuracy"] > 0.95
     model.save(folder / "model.keras")
     model.export(folder / "savedmodel", verbose=False)
     converter = tensorflow.lite.TFLiteConverter.from_saved_model(str(folder / "savedmodel"))

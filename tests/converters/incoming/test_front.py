@@ -43,7 +43,7 @@ def test_float_models_make_both_formats(
     by_name = {v.name: v.parity for v in bundle.variants}
     assert set(by_name) == {*variants} - {"--variant"}
     assert all(by_name[name].max_abs_error < 1e-5 for name in by_name if "int8" not in name)
-    assert all(parity.reference_accuracy > 0.6 for parity in by_name.values())
+    assert all(parity.reference_accuracy > 0.9 for parity in by_name.values())
     assert any("pixel" in line for line in bundle.manifest.provenance["taken"])
     assert verify(bundle).passed
 
@@ -104,7 +104,7 @@ def test_conventions_are_tried_and_shown(theirs, edgeproof, tmp_path: Path):
     )
     assert code == 0, said + problem
     assert "pictures right" in said and "conventions tried on 180 labelled pictures" in said
-    assert Bundle.open(tmp_path / "b").variants[0].parity.accuracy > 0.6
+    assert Bundle.open(tmp_path / "b").variants[0].parity.accuracy > 0.9
 
 
 def test_what_is_missing_is_one_line(theirs, edgeproof, tmp_path: Path):
