@@ -52,7 +52,7 @@ class Dataset:
 
 
 def load_dataset(
-    source: str | Path,
+    source: str | Path | PictureFolder,
     preprocess: Preprocess,
     clip: Clip | None = None,
     *,
@@ -66,7 +66,7 @@ def load_dataset(
     of `train` becomes `val`. With `train` and `val` there is no `test`.
 
     Args:
-        source: what `trainer.data.kinds.look` takes; of clips, a folder.
+        source: what `trainer.data.kinds.look` takes, or gave; of clips, a folder.
         clip: what is made of each video; `None`: the files are pictures.
         scratch: folder for a file of pixels, when they are not kept and do not fit into memory.
 
@@ -75,7 +75,10 @@ def load_dataset(
             picture, or too few for a split.
         StorageError: when there is no room for what is made of it.
     """
-    folder = (look_for_videos(source) if clip else look(str(source), options)).require()
+    if isinstance(source, PictureFolder):
+        folder = source.require()
+    else:
+        folder = (look_for_videos(source) if clip else look(str(source), options)).require()
     pictures = [picture for part in folder.parts.values() for picture in part]
     everything, unreadable = load_pixels(
         folder.root,

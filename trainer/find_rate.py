@@ -16,13 +16,13 @@ import numpy as np
 
 from edge_runtime.files import require_writable_folder, staged_file
 from trainer.augment import Augmentation, augmentation
-from trainer.dataset import load_dataset
 from trainer.errors import DivergedError
-from trainer.options import TrainOptions, head_for, resolve
+from trainer.options import TrainOptions, resolve
 from trainer.pictures import Pixels
-from trainer.precision import chosen_precision, learner_of
+from trainer.precision import learner_of
+from trainer.preparing import prepare
 from trainer.recipe import Recipe
-from trainer.training import build_core, require_apart
+from trainer.training import require_apart
 
 if TYPE_CHECKING:
     import keras
@@ -74,23 +74,14 @@ def find_learning_rate(data: str | Path, out: str | Path, options: TrainOptions)
         EdgeproofError: as `train`.
     """
     data, out = str(data), Path(out)
-    settings = resolve(options)
+    resolve(options)  # a misspelt option is told of before anything is looked at
     require_apart(data, out)
     require_writable_folder(out)
-    dataset = load_dataset(
-        data,
-        settings.preprocess,
-        settings.clip,
-        seed=settings.seed,
-        scratch=out,
-        options=options.pictures,
-    )
-    head = head_for(dataset.labels)
-    core = build_core(settings, head, len(dataset.labels))
-    settings = settings.with_precision(chosen_precision(settings.recipe.precision))
+    prepared = prepare(data, options, scratch=out)
+    settings = prepared.settings
     seen = sweep_rates(
-        learner_of(core, settings.recipe.precision),
-        dataset.train,
+        learner_of(prepared.core, settings.recipe.precision),
+        prepared.dataset.train,
         settings.stages[-1],
         settings.recipe,
         augmentation(settings.augment),

@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING, Any
 from edge_runtime.errors import StorageError
 from edge_runtime.files import require_writable_folder, sha256_file, staged_file, write_text
 from edge_runtime.head import Head
-from edge_runtime.progress import status_line
-from trainer.architectures import ModelSpec
 from trainer.augment import augmentation
-from trainer.dataset import Dataset, load_dataset
+from trainer.dataset import Dataset
 from trainer.errors import (
     InterruptedTrainingError,
     MissingPackageError,
@@ -30,9 +28,9 @@ from trainer.evaluation import Evaluation, evaluate
 from trainer.fit import FitPlan, fit
 from trainer.fit_state import CHECKPOINT_NAME, FitState
 from trainer.monitors import monitors, require_monitor_packages
-from trainer.options import Settings, TrainOptions, head_for, resolve
+from trainer.options import Settings, TrainOptions, resolve
 from trainer.pictures import Pixels
-from trainer.precision import chosen_precision
+from trainer.preparing import prepare
 from trainer.record import (
     MODEL_NAME,
     RECORD_NAME,
@@ -111,7 +109,7 @@ def _train(
     data: str | Path, out: str | Path, options: TrainOptions, team: Team
 ) -> TrainedRun | None:
     data, out = str(data), Path(out)
-    settings = resolve(options)
+    resolve(options)  # a misspelt option is told of before anything is looked at
     _require_free(data, out, options)
     if options.resume and _is_finished(out):
         return TrainedRun(out, read_record(out)) if team.leads else None
@@ -119,17 +117,9 @@ def _train(
     require_monitor_packages(options.tensorboard, options.mlflow)
     require_writable_folder(out)
     with _kept_if_begun(out, overwrite=options.overwrite):
-        dataset = load_dataset(
-            data,
-            settings.preprocess,
-            settings.clip,
-            seed=settings.seed,
-            scratch=out,
-            options=options.pictures,
-        )
-        head = head_for(dataset.labels)
-        core = build_core(settings, head, len(dataset.labels))
-        settings = settings.with_precision(chosen_precision(settings.recipe.precision))
+        prepared = prepare(data, options, scratch=out)
+        settings, dataset, head = prepared.settings, prepared.dataset, prepared.head
+        core = prepared.core
         plan = _plan(settings, dataset, head, out, resume=options.resume, team=team)
         state = _fit_watched(core, dataset, plan, options, settings, name=out.name)
         if not team.is_one_device:
@@ -137,7 +127,7 @@ def _train(
             leave_team()
             if not team.leads:
                 return None
-            core = build_core(settings, head, len(dataset.labels))
+            core = prepared.new_core()
             core.set_weights(weights)
         evaluation = evaluate(core, head, dataset, batch_size=settings.batch_size)
     return _write(core, out, _Parts(options, settings, dataset, head, state, evaluation))
@@ -226,24 +216,6 @@ def _kept_if_begun(out: Path, *, overwrite: bool) -> Iterator[None]:
         raise InterruptedTrainingError(
             "interrupted before the first epoch was done; nothing is kept."
         ) from exc
-
-
-def build_core(settings: Settings, head: Head, num_labels: int) -> keras.Model:
-    """The untrained model; the seed decides its weights."""
-    with status_line("loading TensorFlow"):
-        from trainer.keras_quiet import keras
-
-    keras.utils.set_random_seed(settings.seed)
-    side = settings.preprocess.width
-    spec = ModelSpec(
-        input_hw=(side, side),
-        units=head.output_units(num_labels),
-        alpha=settings.alpha,
-        weights=settings.weights,
-        dropout=settings.recipe.dropout,
-        frames=settings.clip.frames if settings.clip else 0,
-    )
-    return settings.architecture.build(spec)
 
 
 def _plan(

@@ -140,7 +140,7 @@ def test_damaged_record_is_one_line(tmp_path):
 
 def test_unwritable_out_is_found_out_before_decoding(two_colours, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr("trainer.training.load_dataset", lambda *a, **k: pytest.fail("decoded"))
+    monkeypatch.setattr("trainer.preparing.load_dataset", lambda *a, **k: pytest.fail("decoded"))
     with pytest.raises(StorageError, match="a part of that path is a file"):
         train(two_colours, tmp_path / "file" / "run", QUICK)
     with pytest.raises(StorageError, match="file: is a file"):
