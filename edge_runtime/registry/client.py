@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import os
-from collections.abc import Iterator
+import urllib.parse
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import RegistryError
+from edge_runtime.registry.login import CREDENTIALS, Login, api_host, challenge_of, is_plain
 from edge_runtime.registry.reference import Reference
 from edge_runtime.text import one_line
 
@@ -21,7 +23,6 @@ EMPTY = b"{}"
 MAX_MANIFEST_BYTES = 4 << 20
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_S = (10, 60)
-_CREDENTIALS = "EDGEPROOF_REGISTRY_USER", "EDGEPROOF_REGISTRY_PASSWORD"
 
 _SAYS = {
     401: "it asks for a login: docker login, or {0} and {1}",
@@ -41,27 +42,28 @@ class Client:
 
     def __init__(self, reference: Reference, *, plain_http: bool = False) -> None:
         try:
-            import oras.container
             import oras.provider
         except ModuleNotFoundError as exc:
             raise RegistryError(
                 f"registries need {exc.name}, which is not installed: pip install 'edgeproof[oci]'"
             ) from exc
         self.reference = reference
-        self._container = oras.container.Container(str(reference))
-        self._registry = oras.provider.Registry(reference.host, insecure=plain_http)
-        self._scheme = "http" if plain_http else "https"
+        host = api_host(reference.host)
+        self._registry = oras.provider.Registry(host, insecure=plain_http)
+        self._base = f"{'http' if plain_http else 'https'}://{host}/v2/"
         # A registry that accepts and then says nothing must not hang us.
         send = self._registry.session.send
         self._registry.session.send = lambda request, **rest: send(  # type: ignore[method-assign]
             request, **{**rest, "timeout": _TIMEOUT_S}
         )
-        self._log_in()
+        self._login = Login(self._registry, reference)
 
     def has(self, digest: str) -> bool:
         """Whether a blob is there already."""
         with self._errors("blob"):
-            response = self._registry.do_request(self._url(f"blobs/{digest}"), "HEAD")
+            response = self._request("HEAD", f"blobs/{digest}")
+            if response.status_code != 404:
+                self._require(response, 200)
         return bool(response.status_code == 200)
 
     def put_file(self, file: Path, digest: str, size: int) -> None:
@@ -77,9 +79,9 @@ class Client:
         """Upload a manifest under the reference's tag; its digest."""
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         with self._errors("manifest"):
-            response = self._registry.do_request(
-                self._url(f"manifests/{self.reference.tag}"),
+            response = self._request(
                 "PUT",
+                f"manifests/{self.reference.tag}",
                 data=data,
                 headers={"Content-Type": MANIFEST_TYPE},
             )
@@ -90,8 +92,8 @@ class Client:
         """The manifest, as the registry has it; its digest is not checked here."""
         place = self.reference.digest or self.reference.tag
         with self._errors("manifest"):
-            response = self._registry.do_request(
-                self._url(f"manifests/{place}"), headers={"Accept": MANIFEST_TYPE}, stream=True
+            response = self._request(
+                "GET", f"manifests/{place}", headers={"Accept": MANIFEST_TYPE}, stream=True
             )
             self._require(response, 200)
             return b"".join(self._bounded(response, MAX_MANIFEST_BYTES))
@@ -99,41 +101,55 @@ class Client:
     def blob(self, digest: str, size: int) -> Iterator[bytes]:
         """A blob's bytes, no more than `size`; their hash is not checked here."""
         with self._errors("blob"):
-            response = self._registry.do_request(self._url(f"blobs/{digest}"), stream=True)
+            response = self._request("GET", f"blobs/{digest}", stream=True)
+            if response.status_code == 404:
+                raise RegistryError(f"{self.reference}: a file of it is missing there ({digest}).")
             self._require(response, 200)
             yield from self._bounded(response, size)
 
     def _put_blob(self, body: Any, digest: str, size: int) -> None:
         with self._errors("blob"):
-            begun = self._registry.do_request(self._url("blobs/uploads/"), "POST")
+            begun = self._request("POST", "blobs/uploads/")
             self._require(begun, 202)
-            place = begun.headers.get("Location", "")
-            if place.startswith("/"):
-                place = f"{self._scheme}://{self.reference.host}{place}"
-            if not place.startswith(("http://", "https://")):
+            place = urllib.parse.urljoin(self._base, begun.headers.get("Location", ""))
+            if not place.startswith(("http://", "https://")) or place == self._base:
                 raise RegistryError(f"{self.reference.host}: names no place to upload to.")
             response = self._registry.session.put(
                 f"{place}{'&' if '?' in place else '?'}digest={digest}",
                 data=body,
-                headers={**self._token(), "Content-Type": FILE_TYPE, "Content-Length": str(size)},
+                headers={
+                    **self._shown_to(place),
+                    "Content-Type": FILE_TYPE,
+                    "Content-Length": str(size),
+                },
             )
             self._require(response, 201)
 
-    def _token(self) -> dict[str, str]:
-        auth = self._registry.auth
-        return dict(auth.get_auth_header()) if getattr(auth, "token", None) else {}
+    def _request(
+        self, method: str, rest: str, *, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> Any:
+        """One request of the repository, logged in as the registry asks for."""
+        url = f"{self._base}{self.reference.repository}/{rest}"
+        given = {**self._login.headers(self._challenge), **(headers or {})}
+        if is_plain(self._challenge):
+            return self._registry.session.request(method, url, headers=given, **more)
+        response = self._registry.do_request(url, method, headers=dict(given), **more)
+        if response.status_code == 401 and self._login.forget_token():
+            response = self._registry.do_request(url, method, headers=dict(given), **more)
+        return response
 
-    def _log_in(self) -> None:
-        user, password = (os.environ.get(name) for name in _CREDENTIALS)
-        if user and password:
-            self._registry.auth.set_basic_auth(user, password)
-        else:
-            # What `docker login` left, also in a credential helper.
-            self._registry.auth.load_configs(self._container)
+    @functools.cached_property
+    def _challenge(self) -> str:
+        """How it wants to be logged in to; empty if it does not say."""
+        response = self._registry.session.get(self._base, stream=True)
+        response.close()
+        return challenge_of(response.headers) if response.status_code == 401 else ""
 
-    def _url(self, rest: str) -> str:
-        reference = self.reference
-        return f"{self._scheme}://{reference.host}/v2/{reference.repository}/{rest}"
+    def _shown_to(self, place: str) -> dict[str, str]:
+        """The login for an upload's place: for nobody but the registry, and never in the clear."""
+        if urllib.parse.urlsplit(place)[:2] != urllib.parse.urlsplit(self._base)[:2]:
+            return {}
+        return self._login.headers(self._challenge) or self._login.token()
 
     def _bounded(self, response: Any, limit: int) -> Iterator[bytes]:
         left = limit
@@ -146,7 +162,7 @@ class Client:
     def _require(self, response: Any, *codes: int) -> None:
         if response.status_code not in codes:
             say = _SAYS.get(response.status_code, f"it answers {response.status_code}")
-            raise RegistryError(f"{self.reference}: {say.format(*_CREDENTIALS)}.")
+            raise RegistryError(f"{self.reference}: {say.format(*CREDENTIALS)}.")
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
@@ -162,7 +178,7 @@ class Client:
         except requests.exceptions.RequestException as exc:
             raise RegistryError(f"{self.reference.host}: {what}: {one_line(str(exc))}.") from exc
         except ValueError as exc:  # oras: no way to authenticate
-            raise RegistryError(f"{self.reference}: {_SAYS[401].format(*_CREDENTIALS)}.") from exc
+            raise RegistryError(f"{self.reference}: {_SAYS[401].format(*CREDENTIALS)}.") from exc
 
 
 def _why(exc: Exception) -> str:

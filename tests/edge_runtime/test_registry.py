@@ -4,16 +4,14 @@ import hashlib
 import http.server
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from container_registry import running
 
 from edge_runtime import Bundle
 from edge_runtime.errors import BundleError, RegistryError, StorageError
@@ -22,36 +20,12 @@ from edge_runtime.registry.artifact import pull, push
 from edge_runtime.registry.client import ARTIFACT_TYPE, Client
 from edge_runtime.registry.reference import Reference
 
-PROGRAM = shutil.which("docker-registry")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """HOST:PORT of Debian's docker-registry."""
-    if not PROGRAM:
-        pytest.skip("docker-registry is absent (apt install docker-registry)")
-    folder, port = tmp_path_factory.mktemp("registry"), free_port()
-    config = folder / "config.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}}}}}"
-        f"\nhttp: {{addr: 127.0.0.1:{port}}}\n"
-    )
-    process = subprocess.Popen(
-        [PROGRAM, "serve", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    until = time.monotonic() + 20
-    while socket.socket().connect_ex(("127.0.0.1", port)):
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.05)
-    yield f"127.0.0.1:{port}"
-    process.terminate()
-    process.wait()
+    with running(tmp_path_factory.mktemp("registry")) as host:
+        yield host
 
 
 def client(text: str) -> Client:
@@ -87,6 +61,16 @@ def test_its_annotations_say_what_is_in_it(registry: str, colour_bundle: Path):
     assert told["io.edgeproof.signed"] == "false"
     data = (colour_bundle / "bundle.json").read_bytes()
     assert told["io.edgeproof.bundle.sha256"] == hashlib.sha256(data).hexdigest()
+
+
+def test_other_programs_read_it_too(registry: str, colour_bundle: Path, tmp_path: Path):
+    """oras' own client, as it would any artifact."""
+    import oras.client
+
+    push(Bundle.open(colour_bundle), client(f"{registry}/shop/pets:v3"))
+    theirs = oras.client.OrasClient(hostname=registry, insecure=True)
+    theirs.pull(target=f"{registry}/shop/pets:v3", outdir=str(tmp_path / "theirs"))
+    assert contents(tmp_path / "theirs") == contents(colour_bundle)
 
 
 def test_by_the_commands(registry: str, colour_bundle: Path, tmp_path: Path):
@@ -148,15 +132,36 @@ class Hostile:
     def __init__(self) -> None:
         self.manifest: bytes = b""
         self.blobs: dict[str, bytes] = {}
+        self.challenge = self.upload_to = ""
+        self.asked, self.logins = 0, 0
         hostile = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 last = self.path.rpartition("/")[2]
                 data = hostile.manifest if "/manifests/" in self.path else hostile.blobs.get(last)
-                self.send_response(404 if data is None else 200)
+                self.answer(404 if data is None else 200, data or b"")
+
+            def do_HEAD(self) -> None:
+                self.do_GET()
+
+            def do_POST(self) -> None:
+                self.answer(202, b"")
+
+            def do_PUT(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.answer(201, b"")
+
+            def answer(self, code: int, data: bytes) -> None:
+                hostile.asked += 1
+                login = self.headers.get("Authorization")
+                hostile.logins += login is not None
+                self.send_response(401 if hostile.challenge and not login else code)
+                self.send_header("WWW-Authenticate", hostile.challenge)
+                self.send_header("Location", hostile.upload_to)
                 self.end_headers()
-                self.wfile.write(data or b"")
+                if self.command != "HEAD":
+                    self.wfile.write(data)
 
             def log_message(self, *_: object) -> None:
                 return
@@ -164,6 +169,13 @@ class Hostile:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.host = f"127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def __enter__(self) -> "Hostile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
 
     def serve(self, folder: Path) -> None:
         """A true artifact of a bundle, to be made untrue."""
@@ -185,11 +197,9 @@ class Hostile:
 
 @pytest.fixture
 def hostile(colour_bundle: Path) -> Iterator[Hostile]:
-    made = Hostile()
-    made.serve(colour_bundle)
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with Hostile() as made:
+        made.serve(colour_bundle)
+        yield made
 
 
 def test_the_hostile_one_is_believed_while_it_tells_the_truth(hostile: Hostile, tmp_path: Path):
@@ -219,7 +229,7 @@ def set_layer(**values: object) -> Callable[[dict], None]:
         (set_layer(size=MAX_MODEL_BYTES + 1), "less than or equal"),
         (set_layer(size=3), "sends more than it said; not taken"),
         (set_layer(size=10**8), "other bytes came"),
-        (set_layer(digest="sha256:" + "0" * 64), "there is no such repository or tag"),
+        (set_layer(digest="sha256:" + "0" * 64), "a file of it is missing there"),
         (set_layer(digest="sha256:../../x"), "String should match pattern"),
         (lambda d: d.update(layers=d["layers"] * 200), "at most 1000 items"),
         (
@@ -266,6 +276,41 @@ def test_other_bytes_of_the_same_length(hostile: Hostile, tmp_path: Path):
     hostile.blobs[digest] = bytes(len(hostile.blobs[digest]))
     with pytest.raises(RegistryError, match="other bytes came"):
         pull(client(f"{hostile.host}/a:v1"), tmp_path / "back")
+
+
+def test_a_tag_that_moves_in_between(hostile: Hostile, tmp_path: Path):
+    """The files are fetched by what the first manifest named, not by the tag."""
+    told = hostile.manifest
+    asked = 0
+
+    class Moving(Client):
+        def manifest(self) -> bytes:
+            nonlocal asked
+            asked += 1
+            return super().manifest()
+
+        def blob(self, digest: str, size: int) -> Iterator[bytes]:
+            hostile.manifest = b"[]"
+            return super().blob(digest, size)
+
+    pull(Moving(Reference.parse(f"{hostile.host}/a:v1"), plain_http=True), tmp_path / "back")
+    assert (asked, hostile.manifest != told) == (1, True)
+
+
+def test_a_login_is_shown_to_no_place_that_the_registry_names(
+    hostile: Hostile, colour_bundle: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It says where to upload to; that may be anybody's."""
+    monkeypatch.setenv("EDGEPROOF_REGISTRY_USER", "pi")
+    monkeypatch.setenv("EDGEPROOF_REGISTRY_PASSWORD", "secret")
+    with Hostile() as other:
+        hostile.upload_to = f"http://{other.host}/here"
+        hostile.challenge = other.challenge = 'Basic realm="x"'
+        hostile.blobs.clear()
+        with pytest.raises(RegistryError, match="it asks for a login"):
+            push(Bundle.open(colour_bundle), client(f"{hostile.host}/a:v1"))
+        assert hostile.logins
+        assert other.asked and not other.logins
 
 
 def test_what_is_there_stays_when_the_pull_fails(hostile: Hostile, tmp_path: Path):
