@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import weakref
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from edge_runtime.manifest import (
     parse_manifest,
 )
 from edge_runtime.preprocess import Preprocess
+from edge_runtime.text import printable
 from edge_runtime.trust.keys import trusted_keys
 from edge_runtime.unpacking import unpack, unpacking_folder
 
@@ -144,6 +146,25 @@ class Bundle:
         for entry in self.manifest.files:
             self.checked_file(entry)
 
+    def require_nothing_else(self) -> None:
+        """Demand that the folder holds the bundle's files and no others.
+
+        Raises:
+            BundleError: naming the first that is no part of the bundle.
+        """
+        from edge_runtime.trust.signature import SIGNATURE_NAME
+
+        listed = {entry.path for entry in self.manifest.files}
+        listed |= {MANIFEST_NAME, MANIFEST_HASH_NAME, SIGNATURE_NAME}
+        for parent, folders, files in os.walk(self.folder):
+            links = (name for name in folders if (Path(parent) / name).is_symlink())
+            for name in sorted((*files, *links)):
+                path = (Path(parent) / name).relative_to(self.folder).as_posix()
+                if path not in listed:
+                    raise BundleError(
+                        f"{self.path}: {printable(path)} is no part of the bundle; take it away."
+                    )
+
 
 def manifest_hash_line(manifest_json: bytes) -> str:
     """The content of `bundle.sha256`; `sha256sum -c bundle.sha256` understands it."""
@@ -169,9 +190,12 @@ def _read_manifest(folder: Path, name: str, keys: Sequence[Path]) -> Manifest:
     if hashlib.sha256(data).hexdigest() != signed.get(MANIFEST_NAME):
         raise BundleError(f"{name}: {MANIFEST_NAME} is not the one that was signed.")
     manifest = parse_manifest(data, name=name)
-    for entry in manifest.files:
-        if signed.get(entry.path) != entry.sha256:
-            raise BundleError(f"{name}: {entry.path} is not among what was signed.")
+    listed = {entry.path: entry.sha256 for entry in manifest.files}
+    for path, sha256 in listed.items():
+        if signed.get(path) != sha256:
+            raise BundleError(f"{name}: {path} is not among what was signed.")
+    for path in sorted(signed.keys() - listed.keys() - {MANIFEST_NAME, MANIFEST_HASH_NAME}):
+        raise BundleError(f"{name}: {printable(path)} was signed, and is no part of the bundle.")
     return manifest
 
 

@@ -35,7 +35,7 @@ def sign_command(
 ) -> None:
     """Sign every file of a bundle: adds model.sig, in OpenSSF's format.
 
-    A bundle that is damaged is not signed.
+    A bundle that is damaged, or holds a file that is none of it, is not signed.
     """
     from edge_runtime.bundle import Bundle
     from edge_runtime.errors import BundleError, TrustError
@@ -47,6 +47,7 @@ def sign_command(
         raise TrustError("--chain goes with --certificate FILE.")
     opened = Bundle.open(bundle, signed_by=())
     opened.check_files()
+    opened.require_nothing_else()
     signature = sign_folder(
         opened.folder,
         key,
@@ -78,6 +79,7 @@ def encrypt_command(
     recipients = [key for each in to for key in recipients_of(each)]
     opened = Bundle.open(bundle, signed_by=())
     opened.check_files()
+    opened.require_nothing_else()
     encrypt_bundle(opened.folder, final, recipients)
     typer.echo(f"{final}: for {len(recipients)} {'key' if len(recipients) == 1 else 'keys'}")
 

@@ -33,6 +33,27 @@ def test_a_zip_is_unpacked_and_called_the_same(colour_bundle: Path, tmp_path: Pa
         assert len(payload.files) == 7
 
 
+@pytest.mark.parametrize(
+    ("called", "name"),
+    [
+        ("my pets", "my-pets"),
+        ("a'b\"c$(id);d", "a-b-c--id--d"),
+        ("x\ny", "x-y"),
+        ("-rf", "rf"),
+        ("..", "model"),
+        ("\u00e4\u00f6", "model"),
+        ("p" * 99, "p" * 60),
+    ],
+)
+def test_whatever_it_is_called_its_folder_there_has_a_plain_name(
+    called: str, name: str, colour_bundle: Path
+):
+    colour_bundle = colour_bundle.rename(colour_bundle.with_name(f"{called}.bundle"))
+    with bundle_payload(colour_bundle) as payload:
+        assert payload.name == f"{name}.bundle"
+        assert payload.release("", "").startswith(f"{name}-")
+
+
 def test_what_only_the_device_can_read_goes_along_as_it_is(tmp_path: Path):
     file = tmp_path / "colours.bundle.age"
     file.write_bytes(b"age-encryption.org/v1")

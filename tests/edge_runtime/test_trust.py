@@ -102,6 +102,13 @@ def test_a_signature_altered_anywhere_is_refused_or_says_the_same(signed: Path, 
     [
         (lambda b: (b / SIGNATURE_NAME).unlink(), "is not signed, and this device opens only what"),
         (lambda b: (b / "more.txt").write_text("x"), "Extra files found"),
+        (lambda b: (b / "golden/more.txt").write_text("x"), "Extra files found"),
+        (lambda b: (b / ".git").write_text("x"), "Extra files found"),
+        (lambda b: (b / "golden/model.sig").write_text("x"), "Extra files found"),
+        (
+            lambda b: (b / "models/float32.tflite").rename(b / "models/other.tflite"),
+            "Extra files found|Missing files",
+        ),
         (lambda b: (b / "golden/frames/0.png").unlink(), "Missing files"),
         (lambda b: (b / "link").symlink_to("/etc/passwd"), "link is no plain file; not opened"),
         (lambda b: os.mkfifo(b / "pipe"), "pipe is no plain file; not opened"),
@@ -116,6 +123,37 @@ def test_what_is_not_whole_is_refused(
     alter(signed)
     with pytest.raises(BundleError, match=message):
         Bundle.open(signed, signed_by=[keys / "ours.pem"])
+
+
+def test_a_file_that_was_signed_and_is_none_of_the_bundles(colour_bundle: Path, keys: Path):
+    """As another program may sign it: what no manifest lists has no business on a device."""
+    (colour_bundle / "more.txt").write_text("x")
+    sign_folder(colour_bundle, keys / "ours.key")
+    with pytest.raises(BundleError, match=r"more\.txt was signed, and is no part of the bundle"):
+        Bundle.open(colour_bundle, signed_by=[keys / "ours.pem"])
+
+
+@pytest.mark.parametrize("command", ["sign", "encrypt"])
+def test_what_is_no_part_of_a_bundle_is_not_passed_on(
+    command: str, colour_bundle: Path, keys: Path
+):
+    with_what = {"sign": ["--key", keys / "ours.key"], "encrypt": ["--to", f"age1{'q' * 58}"]}
+
+    def run() -> str:
+        line = [sys.executable, "-m", "edgeproof", command, colour_bundle, *with_what[command]]
+        done = subprocess.run(
+            line, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False
+        )
+        assert done.returncode == 1 or command == "sign"
+        return done.stderr
+
+    for name in ("golden/notes\x1b.txt", "link"):
+        file = colour_bundle / name
+        file.symlink_to("/etc") if name == "link" else file.write_text("of my own")
+        shown = name.replace("\x1b", "\ufffd")
+        assert f"{shown} is no part of the bundle; take it away.\n" in run()
+        file.unlink()
+    assert "no part of the bundle" not in run()
 
 
 def test_signed_by_another(signed: Path, keys: Path):
