@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import selectors
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +28,11 @@ CONNECT_S = 15
 _ALIVE_S = 5
 # What a device says to one step; more is no answer of ours.
 _MAX_LINE_BYTES = 4 << 20
+# What a login shell may greet with, in lines, and how long it may take to.
+_MAX_GREETING_LINES = 10_000
+_GREETING_S = 60
+# Of what a step complains about: its last words say why.
+_MAX_COMPLAINT_BYTES = 1 << 16
 
 # ssh's words -> ours. The first that is found counts.
 _WHY = (
@@ -36,6 +45,7 @@ _WHY = (
     ("Could not resolve hostname", "there is no host of that name"),
     ("Connection refused", "it answers, but no SSH server does; is SSH switched on there?"),
     ("timed out", "does not answer; is it switched on, and in this network?"),
+    ("not responding", "does not answer any more; was it switched off, or is its network gone?"),
     ("No route to host", "cannot be reached from here; is it switched on, and in this network?"),
     ("Network is unreachable", "cannot be reached: this machine has no network"),
 )  # fmt: skip
@@ -52,7 +62,9 @@ class Address:
     text: str
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9_.@:%/\[\]-]+", self.text) or self.text[0] in "-@":
+        known = re.fullmatch(r"[A-Za-z0-9_.@:%/\[\]-]+", self.text)
+        # A host that begins with a dash would be an option of what ssh starts, as in ProxyCommand.
+        if not known or self.text[0] == "@" or re.search(r"(^|[@/])(-|$)", self.text.rstrip("/")):
             raise DeployError(
                 f"{self.text!r}: is no address; USER@HOST, or a name of your SSH config"
             )
@@ -171,6 +183,7 @@ class Connection:
         """
         process = self.start(command)
         assert process.stdin and process.stdout and process.stderr
+        complaints = bytearray()
         try:
             # One that ends early has said why: its answer is read all the same.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -179,9 +192,9 @@ class Connection:
                 process.stdin.flush()
             with contextlib.suppress(OSError):
                 process.stdin.close()
-            while line := process.stdout.readline(_MAX_LINE_BYTES):
-                on_line(line.decode("utf-8", errors="replace").rstrip("\r\n"))
-            err = process.stderr.read(1 << 16).decode("utf-8", errors="replace")
+            for line in self._lines(process, complaints):
+                on_line(line.decode("utf-8", errors="replace").rstrip("\r"))
+            err = complaints.decode("utf-8", errors="replace")
             if process.wait() == 255:
                 raise self.failure(err)
             return err
@@ -201,15 +214,65 @@ class Connection:
     def _await_greeting(self, master: subprocess.Popen[bytes]) -> None:
         """Once `cat` gives our line back, the way there and back is open."""
         assert master.stdin and master.stdout
-        with contextlib.suppress(OSError):
-            master.stdin.write(b"EDGEPROOF\n")
-            master.stdin.flush()
-            # What a login shell greets with comes first.
-            while line := master.stdout.readline(_MAX_LINE_BYTES):
-                if line.endswith(b"EDGEPROOF\n"):
-                    return
-        master.wait()
+        # While ssh may ask, it is the user who takes his time.
+        patience = threading.Timer(_GREETING_S, master.kill)
+        if not self._options.ask:
+            patience.start()
+        try:
+            with contextlib.suppress(OSError):
+                master.stdin.write(b"EDGEPROOF\n")
+                master.stdin.flush()
+                # What a login shell greets with comes first.
+                for _ in range(_MAX_GREETING_LINES):
+                    line = master.stdout.readline(_MAX_LINE_BYTES)
+                    if line.endswith(b"EDGEPROOF\n"):
+                        return
+                    if not line:
+                        break
+                else:
+                    master.kill()
+            master.wait()
+        finally:
+            patience.cancel()
+        if master.returncode == -signal.SIGKILL:
+            raise ConnectionFailed(
+                f"{self.address.text}: lets us in, but its login shell does not come to an end of "
+                f"its greeting; try ssh {self.address.text} true"
+            )
         raise self.failure((self._folder / "err").read_text(errors="replace"))
+
+    def _lines(self, process: subprocess.Popen[bytes], complaints: bytearray) -> Iterator[bytes]:
+        """What it writes to standard output, line by line, to its end.
+
+        Args:
+            complaints: gets the last of what it writes to standard error: read at the same time, so
+                that neither stream waits for the other.
+
+        Raises:
+            ConnectionFailed: for a line without an end.
+        """
+        assert process.stdout and process.stderr
+        rest = b""
+        with selectors.DefaultSelector() as both:
+            for stream in (process.stdout, process.stderr):
+                both.register(stream, selectors.EVENT_READ)
+            while both.get_map():
+                for key, _ in both.select():
+                    block = os.read(key.fd, 1 << 16)
+                    if not block:
+                        both.unregister(key.fileobj)
+                    elif key.fileobj is process.stderr:
+                        complaints += block
+                        del complaints[:-_MAX_COMPLAINT_BYTES]
+                    else:
+                        *lines, rest = (rest + block).split(b"\n")
+                        yield from lines
+                        if len(rest) > _MAX_LINE_BYTES:
+                            raise ConnectionFailed(
+                                f"{self.address.text}: sends a line that does not end."
+                            )
+        if rest:
+            yield rest
 
     def _ssh(self) -> Sequence[str]:
         options = {

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from devices._engines import engine_architectures
+from devices.deploy.answers import Answer
 from devices.deploy.connection import Connection
 from devices.deploy.errors import DeployError
 from devices.deploy.machine import Machine, probe
@@ -16,7 +19,7 @@ from devices.deploy.packages import Environment, Packages
 from devices.deploy.payload import Payload
 from devices.deploy.session import Session
 from devices.deploy.text import printable
-from devices.deploy.unit import UnitOptions, unit_text
+from devices.deploy.unit import UnitOptions, check_unit_text, unit_text
 
 ServiceKind = Literal["user", "system", "none"]
 _CHUNK_BYTES = 1 << 18
@@ -42,7 +45,8 @@ class Site:
     def params(self) -> dict[str, Any]:
         """What every step is told."""
         unit = "edgeproof" if self.name == "edgeproof" else f"edgeproof-{self.name}"
-        return {"service": self.service, "unit": f"{unit}.service"}
+        check = {"check_unit": check_unit_text()} if self.service == "system" else {}
+        return {"service": self.service, "unit": f"{unit}.service", **check}
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def deploy(
     with session.locked(wait_s=options.wait_s):
         _recover(session, options, notes)
         wanted = session.call("prepare", params)
-        params["release"] = wanted["release"]
+        params["release"] = _release_name(wanted, params["release"])
         sent = _send(session, payload, environment, params, wanted)
         session.call("environment", params)
         reporter.on_progress(printable(session.call("check", params)["said"]))
@@ -228,18 +232,42 @@ def _recover(session: Session, options: DeployOptions, notes: list[str]) -> None
         notes.append(printable(found))
 
 
+def _release_name(wanted: Answer, asked: str) -> str:
+    """What the release is called there: as asked, or with a number behind it.
+
+    Raises:
+        DeployError: for any other name.
+    """
+    name = wanted["release"]
+    if not isinstance(name, str) or not re.fullmatch(rf"{re.escape(asked)}(-\d{{1,6}})?", name):
+        raise DeployError(f"{wanted.where}: calls the release {printable(name, 80)!r}, not {asked}")
+    return name
+
+
 def _send(
     session: Session,
     payload: Payload,
     environment: Environment,
     params: dict[str, Any],
-    wanted: dict[str, Any],
+    wanted: Answer,
 ) -> int:
-    """Copy what is missing there; the number of bytes."""
-    wheels = {file.sha256: path for file, path in environment.wheels}
-    sources = [payload.folder / path for path, _, _ in wanted["files"]]
-    sources += [wheels[sha256] for _, sha256, _ in wanted["wheels"]]
-    size = sum(int(entry[2]) for entry in (*wanted["files"], *wanted["wheels"]))
+    """Copy what is missing there; the number of bytes.
+
+    Raises:
+        DeployError: when it asks for more than was offered: no device gets a file of this machine
+            by naming it.
+    """
+    files = {json.dumps(file.entry()): payload.folder / file.path for file in payload.files}
+    wheels = {json.dumps(file.entry()): path for file, path in environment.wheels}
+    sources, size = [], 0
+    for kind, offered in (("files", files), ("wheels", wheels)):
+        for entry in wanted.items_of(kind):
+            source = offered.pop(json.dumps(entry), None)
+            if source is None:
+                asked = printable(entry, 80)
+                raise DeployError(f"{wanted.where}: asks for a file that is not offered: {asked}")
+            sources.append(source)
+            size += int(entry[2])
     if sources:
         session.on_progress(f"copying {size / 1e6:.1f} MB in {len(sources)} files")
         missing = {"files": wanted["files"], "wheels": wanted["wheels"]}
@@ -260,6 +288,8 @@ def _activate(session: Session, release: str, options: DeployOptions, notes: lis
     done = session.call("activate", {"release": release, **options.limits()})
     if no_service:
         notes.append(f"{printable(no_service)}: start it yourself, and again after each deploy")
+    if done.text("user") == "root":
+        notes.append("it runs as root there; deploy as a user who has no more than the cameras")
     if done.get("lingers") is False:
         user = printable(done["user"])
         notes.append(
@@ -267,20 +297,21 @@ def _activate(session: Session, release: str, options: DeployOptions, notes: lis
             f"enable-linger {user} there"
         )
     healthy = done["healthy"]
+    healthy = healthy if healthy is None else healthy is True
     return Outcome(
         release=release,
         healthy=healthy,
-        reason=printable(done.get("reason", "")),
-        runs=done["back_to"] if healthy is False else release,
+        reason=done.text("reason"),
+        runs=(done.text("back_to") or None) if healthy is False else release,
         notes=tuple(notes),
         command=printable(done.get("command", ""), 1000),
     )
 
 
 def _previous(session: Session) -> str:
-    for entry in session.call("releases")["releases"]:
+    for entry in session.call("releases").objects("releases"):
         if entry["previous"]:
-            return str(entry["release"])
+            return entry.text("release")
     where = session.connection.address.text
     raise DeployError(f"{where}: has no earlier release that was healthy")
 

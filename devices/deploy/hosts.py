@@ -33,7 +33,7 @@ def read_hosts(file: Path) -> tuple[Host, ...]:
     try:
         if file.stat().st_size > _MAX_BYTES:
             raise DeployError(f"{file}: larger than any list of devices; not read.")
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except OSError as exc:
         raise DeployError(f"{file}: cannot be read: {exc.strerror}.") from exc
     except ValueError as exc:

@@ -16,6 +16,7 @@ from devices.deploy.errors import DeployError
 from devices.deploy.machine import Machine
 from devices.deploy.own_wheel import write_own_wheel
 from devices.deploy.payload import PayloadFile
+from devices.deploy.text import printable
 
 # On a Pi's disk, with all caches: numpy, OpenCV, one engine and the rest.
 _INSTALLED_BYTES = 450 << 20
@@ -158,8 +159,9 @@ def _run(command: list[str], told: str = "") -> str:
     tool = command[2]
     if f"No module named {tool}" in done.stderr:
         raise DeployError(f"--offline needs {tool}: pip install 'edgeproof[deploy]'")
-    said = next((line for line in lines if line.startswith(("ERROR", "error"))), "")
-    why = said or " ".join(lines)[:300] or "failed"
+    # From the first complaint on: what it found comes first, which package it is after that.
+    first = next((n for n, line in enumerate(lines) if line.startswith(("ERROR", "error"))), 0)
+    why = printable(" ".join(lines[first:]) or "failed", 400)
     raise DeployError(f"packages for the device: {tool}: {why}")
 
 

@@ -20,9 +20,11 @@ from devices.deploy.options import (
 )
 
 if TYPE_CHECKING:
+    from devices.deploy.answers import Answer
     from devices.deploy.connection import Connection
     from devices.deploy.deploying import Site
     from devices.deploy.hosts import Host
+    from devices.deploy.session import Session
 
 
 def mount_reading(app: typer.Typer) -> None:
@@ -54,7 +56,7 @@ def status_command(
     site = Site(name, service)
     targets = targets_of(host, hosts)
 
-    def work(target: Host, reporter: Reporter) -> dict[str, Any]:
+    def work(target: Host, reporter: Reporter) -> Answer:
         return _ask(target, site, ssh_config, "status", alone=len(targets) == 1)
 
     fleet = Fleet(targets, work, is_well)
@@ -93,20 +95,21 @@ def releases_command(
     from devices.deploy.deploying import Site
     from devices.deploy.status_table import print_releases
     from devices.deploy.targets import connection_to, targets_of
+    from devices.deploy.text import printable
 
     target = targets_of(host, None)[0]
     with connection_to(target, ssh_config, alone=True) as connection:
         session = _session(connection, Site(name, service))
-        gone: list[str] = []
+        gone: list[Any] = []
         if keep is not None:
             with session.locked(wait_s=wait):
-                gone = session.call("prune", {"keep": keep})["gone"]
-        found = session.call("releases")["releases"]
+                gone = session.call("prune", {"keep": keep}).items_of("gone")
+        found = session.call("releases").objects("releases")
     if json_output:
         typer.echo(json.dumps(found))
         return
     for each in gone:
-        typer.echo(f"removed {each}")
+        typer.echo(f"removed {printable(each)}")
     print_releases(target.address.text, found)
 
 
@@ -130,16 +133,14 @@ def logs_command(
         session.follow("logs", asked, lambda text: typer.echo(printable_line(text)))
 
 
-def _ask(
-    target: Host, site: Site, ssh_config: Path | None, step: str, *, alone: bool
-) -> dict[str, Any]:
+def _ask(target: Host, site: Site, ssh_config: Path | None, step: str, *, alone: bool) -> Answer:
     from devices.deploy.targets import connection_to
 
     with connection_to(target, ssh_config, alone=alone) as connection:
         return _session(connection, site).call(step)
 
 
-def _session(connection: Connection, site: Site) -> Any:
+def _session(connection: Connection, site: Site) -> Session:
     from devices.deploy.deploying import DeployOptions, Reporter, open_session
     from devices.deploy.targets import require_name
 

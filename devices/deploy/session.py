@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from devices.deploy.answers import Answer, read_answer
 from devices.deploy.connection import Connection, end
 from devices.deploy.errors import ConnectionFailed, DeployError
 from devices.deploy.remote.main import MARK
@@ -78,7 +79,7 @@ class Session:
 
     def call(
         self, step: str, params: dict[str, Any] | None = None, blocks: Iterable[bytes] = ()
-    ) -> dict[str, Any]:
+    ) -> Answer:
         """Run one step.
 
         Args:
@@ -88,14 +89,14 @@ class Session:
             DeployError: what the step says is wrong.
             ConnectionFailed: when the connection ended before its answer.
         """
-        answers: list[dict[str, Any]] = []
+        answers: list[Answer] = []
 
         def take(line: str) -> None:
-            answer = _answer(line)
+            answer = self._answer(line)
             if "progress" in answer:
                 self.on_progress(printable(answer["progress"]))
             elif answer:
-                answers.append(answer)
+                answers[:] = [answer]  # the last one counts, however many come
 
         told = self._spoken(step, params or {}, blocks)
         err = self.connection.converse(self._command(), told, take)
@@ -105,11 +106,11 @@ class Session:
 
     def follow(self, step: str, params: dict[str, Any], on_text: Callable[[str], None]) -> None:
         """Run a step whose output is for people; each line goes to `on_text`."""
-        answers: list[dict[str, Any]] = []
+        answers: list[Answer] = []
 
         def take(line: str) -> None:
             if line.startswith(MARK):
-                answers.append(_answer(line))
+                answers[:] = [self._answer(line)]
             else:
                 on_text(line)
 
@@ -166,7 +167,7 @@ class Session:
                 process.stdin.write(block)
             process.stdin.flush()
         while line := process.stdout.readline(1 << 20):
-            if answer := _answer(line.decode("utf-8", errors="replace")):
+            if answer := self._answer(line.decode("utf-8", errors="replace")):
                 if "token" in answer:
                     self.on_step("lock")
                     return str(answer["token"])
@@ -184,9 +185,15 @@ class Session:
         yield f"{len(code)}\n".encode() + code + json.dumps(told).encode() + b"\n"
         yield from blocks
 
-    def _require(self, answers: list[dict[str, Any]], err: str = "") -> dict[str, Any]:
+    def _answer(self, line: str) -> Answer:
+        """A line of ours, or an empty answer for one that is not."""
+        if not line.startswith(MARK):
+            return Answer()
+        return read_answer(line.removeprefix(MARK), self.connection.address.text)
+
+    def _require(self, answers: list[Answer], err: str = "") -> Answer:
         where = self.connection.address.text
-        last = answers[-1] if answers else {}
+        last = answers[-1] if answers else Answer()
         if "error" in last:
             raise DeployError(f"{where}: {printable(last['error'], 500)}")
         if "done" not in last:
@@ -195,18 +202,10 @@ class Session:
                 f"{where}: a step ended there without an answer{why}; deploy again, or look with "
                 f"edgeproof status {where}"
             )
-        done: dict[str, Any] = last["done"]
+        done = last["done"]
+        if not isinstance(done, Answer):
+            raise DeployError(f"{where}: answers what is no answer to that step")
         return done
-
-
-def _answer(line: str) -> dict[str, Any]:
-    if not line.startswith(MARK):
-        return {}
-    try:
-        found = json.loads(line.removeprefix(MARK))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _beat(process: subprocess.Popen[bytes], stop: threading.Event) -> None:

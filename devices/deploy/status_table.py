@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Iterable
-from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from devices.deploy.answers import Answer, finite
 from devices.deploy.fleet import Fleet
 from devices.deploy.text import printable
 
@@ -18,18 +19,18 @@ from devices.deploy.text import printable
 _OLD_S = 10.0
 
 
-def is_well(found: dict[str, Any]) -> bool:
+def is_well(found: Answer) -> bool:
     """Whether the device runs what it should, and its frames flow."""
-    age_s = found.get("status_age_s")
+    age_s = found.number("status_age_s")
     return (
         found.get("current") is not None
         and found.get("running") == found.get("current")
-        and isinstance(age_s, (int, float))
+        and age_s is not None
         and age_s < _OLD_S
     )
 
 
-def print_status(where: str, found: dict[str, Any]) -> None:
+def print_status(where: str, found: Answer) -> None:
     """One device, in full."""
     table = Table(title=Text(where), title_justify="left", show_header=False, box=box.SIMPLE)
     for label, value in _rows(found):
@@ -37,7 +38,7 @@ def print_status(where: str, found: dict[str, Any]) -> None:
     Console().print(table)
 
 
-def print_statuses(fleet: Fleet[dict[str, Any]]) -> None:
+def print_statuses(fleet: Fleet[Answer]) -> None:
     """A line for each of many."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column("device", no_wrap=True)
@@ -48,10 +49,10 @@ def print_statuses(fleet: Fleet[dict[str, Any]]) -> None:
         if found is None:
             table.add_row(Text(row.host.address.text), *[""] * 6, Text(row.at, style="bold red"))
             continue
-        told = found["status"]
+        told = found.inner("status")
         cells = [
-            found["running"] or "nothing",
-            _long(found["uptime_s"]),
+            found.text("running") or "nothing",
+            _long(found.number("uptime_s")),
             _figure(told.get("fps")),
             _figure(told.get("age_ms"), " ms"),
             _figure(told.get("temperature_c")),
@@ -62,7 +63,7 @@ def print_statuses(fleet: Fleet[dict[str, Any]]) -> None:
     Console().print(table)
 
 
-def print_releases(where: str, found: list[dict[str, Any]]) -> None:
+def print_releases(where: str, found: list[Answer]) -> None:
     """Every release of one device."""
     if not found:
         Console().print(Text(f"{where}: holds no release; edgeproof deploy puts one there"))
@@ -73,45 +74,53 @@ def print_releases(where: str, found: list[dict[str, Any]]) -> None:
         table.add_column(heading, overflow="fold")
     for each in found:
         mark = "runs" if each["current"] else "last good" if each["previous"] else ""
-        how = ": ".join(filter(None, (each["outcome"], each["reason"])))
-        size = f"{each['bytes'] / 1e6:.1f} MB"
-        cells = (each["release"], mark, _when(each["made"]), size, each["edgeproof"] or "", how)
+        how = ": ".join(filter(None, (each.text("outcome"), each.text("reason"))))
+        size = each.number("bytes")
+        cells = (
+            each.text("release"),
+            mark,
+            _when(each.number("made")),
+            "unknown" if size is None else f"{size / 1e6:.1f} MB",
+            each.text("edgeproof"),
+            how,
+        )
         style = "bold" if each["current"] else None
-        table.add_row(*map(Text, map(printable, cells)), style=style)
+        table.add_row(*map(Text, cells), style=style)
     Console().print(table)
 
 
-def _rows(found: dict[str, Any]) -> Iterable[tuple[str, str]]:
-    told = found["status"]
-    yield "Release", printable(found["current"] or "none; edgeproof deploy puts one there")
+def _rows(found: Answer) -> Iterable[tuple[str, str]]:
+    told, state = found.inner("status"), found.inner("service")
+    yield "Release", found.text("current") or "none; edgeproof deploy puts one there"
     if trouble := _trouble(found):
         yield "Trouble", trouble
     if found["previous"]:
-        yield "Before", printable(found["previous"])
-    state = found["service"]
+        yield "Before", found.text("previous")
     if found["no_service"]:
-        yield "Service", printable(found["no_service"])
+        yield "Service", found.text("no_service")
     elif state:
-        yield "Service", printable(f"{state['active']}, restarted {state['restarts'] or 0} times")
-    yield "Uptime", _long(found["uptime_s"])
+        restarts = state.number("restarts") or 0
+        yield "Service", f"{state.text('active')}, restarted {restarts:.0f} times"
+    yield "Uptime", _long(found.number("uptime_s"))
     if told:
-        yield "Runs", printable(f"{told.get('variant', '?')} on {told.get('engine', '?')}")
+        yield "Runs", f"{told.text('variant') or '?'} on {told.text('engine') or '?'}"
         yield "Frames", f"{_figure(told.get('frames'))}, {_figure(told.get('fps'))} fps"
         yield "Frame age", _figure(told.get("age_ms"), " ms")
         yield "Temperature", _figure(told.get("temperature_c"), " °C")
-        throttling = told.get("throttling")
-        yield "Throttling", printable(", ".join(map(str, throttling or [])) or "none that it tells")
+        throttling = printable(", ".join(map(str, told.items_of("throttling"))))
+        yield "Throttling", throttling or "none that it tells"
         yield "Last answers", _answers(told, last=5)
-    if found["free_bytes"] is not None:
-        yield "Free disk", f"{found['free_bytes'] / 1e9:.1f} GB"
+    if (free := found.number("free_bytes")) is not None:
+        yield "Free disk", f"{free / 1e9:.1f} GB"
 
 
-def _trouble(found: dict[str, Any]) -> str:
-    current, running, age_s = found["current"], found["running"], found["status_age_s"]
-    if current is None:
+def _trouble(found: Answer) -> str:
+    current, running = found.text("current"), found.text("running")
+    age_s = found.number("status_age_s")
+    if not current:
         return "holds no release"
     said = []
-    if running is None:
+    if not running:
         said.append("does not run")
     elif running != current:
         said.append(f"runs {running} still")
@@ -119,33 +128,32 @@ def _trouble(found: dict[str, Any]) -> str:
         said.append("a switch was cut off or is under way")
     if running and age_s is None:
         said.append("tells nothing of itself")
-    elif running and age_s > _OLD_S:
+    elif running and age_s is not None and age_s > _OLD_S:
         said.append(f"its last frame was {_long(age_s)} ago")
-    last = found["last"]
+    last = found.inner("last")
     if last.get("outcome") == "returned":
-        said.append(f"{last.get('release')} was not healthy ({last.get('reason')})")
+        said.append(f"{last.text('release')} was not healthy ({last.text('reason')})")
     return printable("; ".join(said))
 
 
-def _answers(told: dict[str, Any], *, last: int) -> str:
-    answers = told.get("answers")
+def _answers(told: Answer, *, last: int) -> str:
     shown = []
-    for answer in (answers if isinstance(answers, list) else [])[-last:]:
-        if isinstance(answer, dict):
-            score = answer.get("score")
-            percent = f" {score:.0%}" if isinstance(score, (int, float)) else ""
-            shown.append(f"{answer.get('label')}{percent}")
+    for answer in told.objects("answers")[-last:]:
+        score = answer.number("score")
+        percent = "" if score is None else f" {score:.0%}"
+        shown.append(f"{answer.text('label')}{percent}")
     return printable(", ".join(reversed(shown)) or "none")
 
 
 def _figure(value: object, unit: str = "") -> str:
-    if not isinstance(value, (int, float)):
+    number = finite(value)
+    if number is None:
         return "unknown"
-    return f"{value:.0f}{unit}" if abs(value) >= 10 else f"{value:.3g}{unit}"
+    return f"{number:.0f}{unit}" if abs(number) >= 10 else f"{number:.3g}{unit}"
 
 
-def _long(seconds: object) -> str:
-    if not isinstance(seconds, (int, float)):
+def _long(seconds: float | None) -> str:
+    if seconds is None:
         return "unknown"
     minutes, hours, days = seconds / 60, seconds / 3600, seconds / 86400
     if minutes < 2:
@@ -153,8 +161,9 @@ def _long(seconds: object) -> str:
     return f"{minutes:.0f} min" if hours < 2 else f"{hours:.0f} h" if days < 2 else f"{days:.0f} d"
 
 
-def _when(made: object) -> str:
-    if not isinstance(made, int):
-        return "unknown"
-    local = datetime.datetime.fromtimestamp(made).astimezone()
-    return local.strftime("%Y-%m-%d %H:%M")
+def _when(made: float | None) -> str:
+    with contextlib.suppress(ValueError, OverflowError, OSError):  # of no year there is
+        if made is not None:
+            local = datetime.datetime.fromtimestamp(made).astimezone()
+            return local.strftime("%Y-%m-%d %H:%M")
+    return "unknown"

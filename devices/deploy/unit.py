@@ -18,11 +18,41 @@ class UnitOptions:
     watchdog_s: int = 30
 
 
-def unit_text(options: UnitOptions, *, system: bool) -> str:
-    """The unit. `{user}`, `{start}` and `{state}` are filled in on the device.
+# What the camera needs not, it may not: of any service of ours.
+_LIMITS = (
+    "UMask=0027",
+    "NoNewPrivileges=true",
+    "ProtectSystem=strict",
+    "ProtectHome=read-only",
+    "ReadWritePaths={state}",
+    "PrivateTmp=true",
+    "ProtectKernelTunables=true",
+    "ProtectControlGroups=true",
+    "RestrictSUIDSGID=true",
+    "RestrictRealtime=true",
+    "LockPersonality=true",
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+    "SystemCallArchitectures=native",
+)
+# A user's own systemd may not drop capabilities: these are in the system's unit only.
+_SYSTEMS = (
+    "User={user}",
+    "# The cameras'.",
+    "SupplementaryGroups=video",
+    "CapabilityBoundingSet=",
+    "ProtectKernelModules=true",
+    "ProtectKernelLogs=true",
+    "ProtectClock=true",
+    "ProtectHostname=true",
+)
+_USERS = (
+    "# Found out on this device: whether the limits above can be kept to.",
+    "PrivateUsers={walls}",
+)
 
-    A user's own systemd may not drop capabilities: what needs that is in the system's unit only.
-    """
+
+def unit_text(options: UnitOptions, *, system: bool) -> str:
+    """The unit. `{user}`, `{start}`, `{state}` and `{walls}` are filled in on the device."""
     lines = [
         "# Written by edgeproof deploy; the next deploy writes it again.",
         "[Unit]",
@@ -43,30 +73,29 @@ def unit_text(options: UnitOptions, *, system: bool) -> str:
         "# A stop is no failure.",
         "SuccessExitStatus=130",
         f"MemoryMax={options.memory}",
-        "UMask=0027",
-        "NoNewPrivileges=true",
-        "ProtectSystem=strict",
-        "ProtectHome=read-only",
-        "ReadWritePaths={state}",
-        "PrivateTmp=true",
-        "ProtectKernelTunables=true",
-        "ProtectControlGroups=true",
-        "RestrictSUIDSGID=true",
-        "RestrictRealtime=true",
-        "LockPersonality=true",
-        "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
-        "SystemCallArchitectures=native",
+        *_LIMITS,
+        *(_SYSTEMS if system else _USERS),
     ]
-    if system:
-        lines += [
-            "User={user}",
-            "# The cameras'.",
-            "SupplementaryGroups=video",
-            "CapabilityBoundingSet=",
-            "ProtectKernelModules=true",
-            "ProtectKernelLogs=true",
-            "ProtectClock=true",
-            "ProtectHostname=true",
-        ]
     target = "multi-user.target" if system else "default.target"
     return "\n".join([*lines, "", "[Install]", f"WantedBy={target}", ""])
+
+
+def check_unit_text() -> str:
+    """The system's unit that checks a release with the service's credentials.
+
+    `{check}`, `{credentials}`, `{user}` and `{state}` are filled in on the device.
+    """
+    lines = [
+        "# Written by edgeproof deploy; the next deploy writes it again.",
+        "[Unit]",
+        "Description=edgeproof check of a release",
+        "",
+        "[Service]",
+        "Type=oneshot",
+        "ExecStart={check}",
+        "TimeoutStartSec=900",
+        *_LIMITS,
+        *_SYSTEMS,
+        "{credentials}",
+    ]
+    return "\n".join([*lines, ""])

@@ -21,6 +21,7 @@ from edge_runtime.files import staged_file
 SUFFIX = ".age"
 VARIABLE = "EDGEPROOF_IDENTITY"
 CREDENTIAL = "edgeproof-identity"
+_CREDENTIALS = "CREDENTIALS_DIRECTORY"
 SYSTEM_FILE = Path("/etc/edgeproof/identity.txt")
 _MAX_KEY_BYTES = 64 << 10
 _MEMORY = Path("/dev/shm")
@@ -105,7 +106,7 @@ def identity_file(environment: Mapping[str, str] = os.environ) -> Path | None:
     places = [SYSTEM_FILE]
     config = environment.get("XDG_CONFIG_HOME") or f"{environment.get('HOME', '')}/.config"
     places.insert(0, Path(config) / "edgeproof" / "identity.txt")
-    if credentials := environment.get("CREDENTIALS_DIRECTORY"):
+    if credentials := environment.get(_CREDENTIALS):
         places.insert(0, Path(credentials) / CREDENTIAL)
     return next((place for place in places if place.is_file()), None)
 
@@ -134,7 +135,9 @@ def _identities(pyrage: Any, environment: Mapping[str, str]) -> list[Any]:
             "~/.config/edgeproof/identity.txt, then encrypt to its public key."
         )
     lines = _key_lines(file)
-    if file.stat().st_mode & 0o077:
+    # systemd keeps its credentials itself, with an access list, which shows as a group's right.
+    kept = file.parent == Path(environment.get(_CREDENTIALS) or "/nowhere")
+    if file.stat().st_mode & 0o077 and not kept:
         raise TrustError(f"{file}: others may read this private key: chmod 600 {file}")
     try:
         return [pyrage.x25519.Identity.from_str(line) for line in lines]

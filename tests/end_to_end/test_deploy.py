@@ -36,24 +36,27 @@ def edgeproof(pair: list[BoardOverSsh]) -> Callable[..., subprocess.CompletedPro
     """Runs a command of edgeproof; both boards are in its SSH configuration."""
     config = pair[0].folder.parent / "ssh_config"
     config.write_text("".join(board.config.read_text() for board in pair))
+    return lambda *arguments: run_edgeproof(*arguments, "--ssh-config", str(config))
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "edgeproof", *arguments, "--ssh-config", str(config)],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            cwd=Path(__file__).parents[2],
-        )
 
-    return run
+def run_edgeproof(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "edgeproof", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=Path(__file__).parents[2],
+    )
 
 
 @pytest.fixture
-def camera(colour_video: Path) -> str:
-    """Plays for an hour as a camera does."""
-    script = colour_video.with_suffix(".toml")
-    script.write_text(f'video = "{colour_video.name}"\nframes = 36000\n')
+def camera(pair: list[BoardOverSsh], colour_video: Path) -> str:
+    """Plays for an hour as a camera does, from where the boards' owner may read."""
+    folder = pair[0].folder.parent / "clips"
+    folder.mkdir()
+    clip = Path(shutil.copy(colour_video, folder))
+    script = clip.with_suffix(".toml")
+    script.write_text(f'video = "{clip.name}"\nframes = 36000\n')
     return f"--source replay:{script}"
 
 
@@ -154,8 +157,8 @@ def test_many_boards(edgeproof, pair, colour_bundle, camera, tmp_path):
         (["BUNDLE", "door", "--name", "A/b"], "--name 'A/b': small letters, digits and dashes"),
     ],
 )
-def test_what_is_asked_wrongly_is_one_line(arguments, message, edgeproof, colour_bundle):
-    done = edgeproof("deploy", *[str(colour_bundle) if a == "BUNDLE" else a for a in arguments])
+def test_what_is_asked_wrongly_is_one_line(arguments, message, colour_bundle):
+    done = run_edgeproof("deploy", *[str(colour_bundle) if a == "BUNDLE" else a for a in arguments])
     assert done.returncode != 0
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr

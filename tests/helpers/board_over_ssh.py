@@ -1,7 +1,8 @@
 """A board at the end of a real SSH connection: this machine's sshd on loopback, with another home.
 
-sshd runs as the user who runs the tests, on a port and with keys of its own. The board's programs
-are this machine's, except for those that a test puts into `bin`.
+sshd runs as an ordinary user (as the one who runs the tests, unless that is root), on a port and
+with keys of its own. The board's programs are this machine's, but for those that a test puts into
+`bin`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,30 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import ordinary_user
+
 REPOSITORY = Path(__file__).parents[2]
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 HELPERS = Path(__file__).parent
+
+# The stand-in for systemd's commands: what is asked most often is answered without a Python.
+SYSTEMCTL = f"""
+shift
+echo "$@" >>"$FAKE_SYSTEMD/calls"
+case "$1 $2" in
+"show --"*) ;;
+"show "*)
+    pid=$(cat "$FAKE_SYSTEMD/$2.pid" 2>/dev/null || echo 0)
+    case "$3" in *ExecMainPID*) echo "$pid"; exit ;; esac
+    read -r _ _ letter _ 2>/dev/null <"/proc/$pid/stat" || letter=X
+    case "$letter" in
+    [ZX]) echo "ActiveState=$([ "$pid" = 0 ] && echo inactive || echo failed)"
+          printf 'SubState=dead\\nMainPID=0\\nNRestarts=0\\n' ;;
+    *) printf 'ActiveState=active\\nSubState=running\\nMainPID=%s\\nNRestarts=0\\n' "$pid" ;;
+    esac ;;
+"restart "* | "stop "*) exec {sys.executable} -IS {HELPERS}/fake_systemctl.py "$@" ;;
+esac
+"""
 
 
 class BoardOverSsh:
@@ -41,15 +63,15 @@ class BoardOverSsh:
         self.path = f"{self.bin}:/usr/bin:/bin"
         self.environment: dict[str, str] = {}
         self._sshd: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = 0
         self.make_key("host_key")
         self.make_key("user_key")
+        self._known_key = (folder / "host_key.pub").read_text()
         shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
         if systemd:
-            self.program("systemctl", f'exec {sys.executable} -IS {HELPERS}/fake_systemctl.py "$@"')
+            self.program("systemctl", SYSTEMCTL)
             # ... and its journal: what the service wrote, whichever way it is asked for.
             self.program("journalctl", f"tail -n 1 {self.systemd_folder}/*.service.log")
-        self.trust_host()
 
     @property
     def root(self) -> Path:
@@ -71,17 +93,10 @@ class BoardOverSsh:
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / name]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
-    def trust_host(self) -> None:
-        """Know the host key as it is now."""
-        key = (self.folder / "host_key.pub").read_text()
-        (self.folder / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {key}")
-        self.config.write_text(
-            f"Host {self.name}\n  HostName 127.0.0.1\n  Port {self.port}\n"
-            f"  IdentityFile {self.folder}/user_key\n  IdentitiesOnly yes\n"
-            f"  UserKnownHostsFile {self.folder}/known_hosts\n  GlobalKnownHostsFile /dev/null\n"
-            # What the user's own configuration may say must not matter.
-            "  StrictHostKeyChecking no\n"
-        )
+    def forget_host(self) -> None:
+        """Its host key is not known here any more."""
+        self._known_key = ""
+        self._write_config()
 
     def program(self, name: str, shell: str) -> None:
         """Put a program of that name onto the board's PATH."""
@@ -90,10 +105,52 @@ class BoardOverSsh:
         file.chmod(0o755)
 
     def start(self) -> None:
-        """Start sshd; again after changing `path` or `environment`."""
+        """Start sshd; again after changing `path`, `environment` or anything in its home."""
         self.stop()
-        if os.getuid() == 0:
+        for _ in range(5):
+            self.port = self.port or _free_port()
+            if self._listens():
+                return
+            self.port = 0  # another program's by now
+        raise AssertionError((self.folder / "sshd.log").read_text())
+
+    def run(self, shell: str) -> str:
+        """What a command says there."""
+        done = subprocess.run(
+            ["ssh", "-F", self.config, self.name, shell], capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    def _listens(self) -> bool:
+        """Start sshd, and wait for its word: a port that answers may be another program's."""
+        self._write_config()
+        if os.getuid() == 0 and not ordinary_user.is_other():
             Path("/run/sshd").mkdir(exist_ok=True)  # sshd, when root starts it, insists
+        ordinary_user.give(self.folder)
+        log = self.folder / "sshd.log"
+        log.unlink(missing_ok=True)
+        assert SSHD
+        what = [SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")]
+        with log.open("ab") as err:
+            self._sshd = subprocess.Popen(
+                ordinary_user.command(self.folder, self.home, what),
+                stderr=err,
+                stdin=subprocess.DEVNULL,
+            )
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            said = log.read_text()
+            if "Server listening" in said:
+                return True
+            if self._sshd.poll() is not None:
+                if "Address already in use" in said:
+                    return False
+                break
+            time.sleep(0.01)
+        raise AssertionError(f"sshd does not come up: {log.read_text()}")
+
+    def _write_config(self) -> None:
+        """Of sshd, and of the ssh that goes there."""
         variables: Mapping[str, str] = {
             "HOME": str(self.home),
             "PATH": self.path,
@@ -105,26 +162,23 @@ class BoardOverSsh:
             **self.environment,
         }
         given = " ".join(f'"{name}={value}"' for name, value in variables.items())
-        config = self.folder / "sshd_config"
-        config.write_text(
+        (self.folder / "sshd_config").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.folder}/host_key\n"
             f"AuthorizedKeysFile {self.folder}/authorized_keys\nPidFile none\nUsePAM no\n"
             f"StrictModes no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n"
             f"SetEnv {given}\nMaxStartups 100\nMaxSessions 50\n"
         )
-        log = (self.folder / "sshd.log").open("ab")
-        assert SSHD
-        self._sshd = subprocess.Popen(
-            [SSHD, "-D", "-e", "-f", str(config)], stderr=log, stdin=subprocess.DEVNULL
+        (self.folder / "known_hosts").write_text(
+            self._known_key and f"[127.0.0.1]:{self.port} {self._known_key}"
         )
-        until = time.monotonic() + 10
-        while time.monotonic() < until:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            assert self._sshd.poll() is None, (self.folder / "sshd.log").read_text()
-            time.sleep(0.02)
-        raise AssertionError("sshd does not come up")
+        self.config.write_text(
+            f"Host {self.name}\n  HostName 127.0.0.1\n  Port {self.port}\n"
+            f"  User {ordinary_user.name()}\n"
+            f"  IdentityFile {self.folder}/user_key\n  IdentitiesOnly yes\n"
+            f"  UserKnownHostsFile {self.folder}/known_hosts\n  GlobalKnownHostsFile /dev/null\n"
+            # What the user's own configuration may say must not matter.
+            "  StrictHostKeyChecking no\n"
+        )
 
     def stop(self) -> None:
         """No new connections; those that are there stay."""

@@ -1,8 +1,8 @@
-"""A stand-in for `systemctl --user`, for machines without systemd: it starts and stops one unit.
+"""A stand-in for `systemctl --user restart` and `stop`, for machines without systemd.
 
 It reads the unit file's ExecStart, starts it with a notification socket of its own, and answers
 `restart` once READY=1 has come, as systemd does for Type=notify. It restarts nothing by itself and
-enforces none of the unit's limits; what it was asked is in `calls`.
+enforces none of the unit's limits. What else systemctl is asked, a shell answers (board_over_ssh).
 """
 
 import os
@@ -78,27 +78,11 @@ def restart(unit: str) -> int:
     return 1
 
 
-def show(unit: str) -> None:
-    pid = pid_of(unit)
-    active = bool(pid) and alive(pid)
-    print(f"ActiveState={'active' if active else 'failed' if pid else 'inactive'}")
-    print(f"SubState={'running' if active else 'dead'}")
-    print(f"MainPID={pid if active else 0}")
-    print("NRestarts=0")
-
-
 def main() -> int:
-    command, *rest = [a for a in sys.argv[1:] if a != "--user"]
-    with (HOME / "calls").open("a") as calls:
-        print(command, *rest, file=calls)
+    command, unit = sys.argv[1:]
     if command == "restart":
-        return restart(rest[0])
-    if command == "stop":
-        stop(rest[0])
-    elif command == "show" and "--property=ExecMainPID" in rest:
-        print(pid_of(rest[0]))
-    elif command == "show" and not rest[0].startswith("--"):
-        show(rest[0])
+        return restart(unit)
+    stop(unit)
     return 0
 
 

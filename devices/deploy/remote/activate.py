@@ -153,7 +153,9 @@ def _go_back(
         place.status.unlink(missing_ok=True)
         with contextlib.suppress(StepError):  # that it does not come up again is told by status
             service.restart()
-    _settle(place, name, "returned", reason)
+    with contextlib.suppress(OSError):  # a full disk may be why; it is told all the same
+        note_history(place, release=name, outcome="returned", reason=reason)
+    place.pending.unlink(missing_ok=True)
 
 
 def _settle(place: Place, name: str, outcome: str, reason: str = "") -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from devices.deploy.remote.check_unit import check_as_service, credentials
 from devices.deploy.remote.place import Place, StepError, disk_errors, remove, safe_name, write_text
 from devices.deploy.remote.running import last_line, run
 from devices.deploy.remote.store import check_hashes, filled, python_of, require_python
@@ -37,12 +38,16 @@ def build(
     wheels = {name: place.wheels / sha256 / name for name, sha256, _ in params["wheels"]}
     with disk_errors(place.root):
         remove(folder)
-        tell({"progress": "making a Python environment"})
-        _make(folder, params, lock, with_pip=not params["offline"])
-        tell({"progress": "installing edgeproof"})
-        done = run(_install(folder, wheels, params), lock=lock, timeout_s=INSTALL_S)
-        if done.returncode:
-            raise StepError(f"edgeproof cannot be installed there: {last_line(done)}")
+        try:
+            tell({"progress": "making a Python environment"})
+            _make(folder, params, lock, with_pip=not params["offline"])
+            tell({"progress": "installing edgeproof"})
+            done = run(_install(folder, wheels, params), lock=lock, timeout_s=INSTALL_S)
+            if done.returncode:
+                raise StepError(f"edgeproof cannot be installed there: {last_line(done)}")
+        except StepError:
+            remove(folder)  # half an environment is hundreds of megabytes of nothing
+            raise
         os.sync()
         record = {"wheels": sorted(sha256 for _, sha256, _ in params["wheels"])}
         write_text(folder / "complete", json.dumps(record))
@@ -63,7 +68,11 @@ def check(
     check_hashes(folder, params["files"])
     command = [python_of(place, params), *filled(params["check"], folder, place)]
     tell({"progress": "checking it there"})
-    done = run(command, lock=lock, timeout_s=CHECK_S)
+    given = credentials(params)
+    if given:
+        done = check_as_service(place, params, command, given)
+    else:
+        done = run(command, lock=lock, timeout_s=CHECK_S)
     if done.returncode:
         raise StepError(f"does not pass its check there: {last_line(done)}")
     lines = done.stdout.strip().splitlines()

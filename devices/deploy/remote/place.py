@@ -27,6 +27,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -52,8 +54,14 @@ class Place:
         self.status = self.state / "status.json"
 
     def make(self) -> None:
-        """Make the folders that are missing, for this user alone: arguments may hold secrets."""
+        """Make the folders that are missing, for this user alone: arguments may hold secrets.
+
+        Raises:
+            StepError: when the folder is another user's, who could change what is in it.
+        """
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.root.stat().st_uid != os.getuid():
+            raise StepError(f"{self.root}: belongs to another user; move it away there")
         for folder in (self.releases, self.parts, self.venvs, self.wheels, self.state):
             folder.mkdir(exist_ok=True)
 
@@ -95,12 +103,18 @@ def inside(folder: Path, path: str) -> Path:
     """Where a file of a release lies.
 
     Raises:
-        StepError: when its path leads out of the folder.
+        StepError: when its path leads out of the folder, by its words or through a link.
     """
     parts = path.split("/")
     if not path or "\0" in path or any(part in ("", ".", "..") for part in parts):
         raise StepError(f"{path!r}: leads out of the release")
-    return folder.joinpath(*parts)
+    file = folder.joinpath(*parts)
+    for parent in file.parents:
+        if parent.is_symlink():
+            raise StepError(f"{path}: {parent} is a link there; take it away and deploy again")
+        if parent == folder:
+            break
+    return file
 
 
 def write_text(final: Path, text: str, mode: int = 0o644) -> None:
@@ -155,6 +169,8 @@ def sync_folder(folder: Path) -> None:
 
 def remove(folder: Path) -> None:
     """Remove a folder so that a kill in between leaves nothing under its name."""
+    if folder.is_symlink():
+        folder.unlink()
     if not folder.exists():
         return
     dead = folder.with_name(f".{folder.name}.dead")
@@ -201,7 +217,7 @@ def disk_errors(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        if exc.errno in NO_ROOM:
             raise StepError(f"no space left below {where}; free some and deploy again") from exc
         if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StepError(

@@ -10,12 +10,13 @@ from devices.deploy.remote.place import StepError
 
 
 def run(
-    command: Sequence[str], *, lock: int | None = None, timeout_s: float = 60.0
+    command: Sequence[str], *, lock: int | None = None, timeout_s: float = 60.0, told: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end; what it says comes back as text.
 
     Args:
         lock: the open step lock, which the program shall hold too.
+        told: what it reads.
 
     Raises:
         StepError: when it cannot be started or takes too long.
@@ -23,7 +24,7 @@ def run(
     try:
         return subprocess.run(
             command,
-            stdin=subprocess.DEVNULL,
+            input=told,
             capture_output=True,
             text=True,
             errors="replace",

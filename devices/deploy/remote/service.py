@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
@@ -14,6 +15,10 @@ from devices.deploy.remote.running import last_line, run
 
 # `systemctl restart` waits until the model is loaded and the camera is open.
 _RESTART_S = 180.0
+_CHECK_S = 930.0
+# For what changes the system's services; what only reads needs no leave.
+_SUDO = ("sudo", "-n")
+_WALLS = ("Private", "Protect", "ReadWritePaths", "Restrict", "UMask")
 _PROPERTIES = ("ActiveState", "SubState", "MainPID", "NRestarts", "ActiveEnterTimestamp")
 
 
@@ -54,10 +59,37 @@ class Service:
         Raises:
             StepError: when it may not.
         """
-        if _read(self.file) != text:
+        if read_text(self.file) != text:
             self._put(text)
         self._must("daemon-reload")
         self._must("enable", self.unit)
+
+    def run_once(self, text: str) -> tuple[bool, str]:
+        """Write a unit that ends by itself, and run it to its end.
+
+        Returns:
+            Whether it failed, and why.
+        """
+        if read_text(self.file) != text:
+            self._put(text)
+        self._must("daemon-reload")
+        return self._systemctl("start", self.unit)
+
+    def walls(self, text: str) -> bool:
+        """Whether a unit's limits can be kept to here: a user's systemd takes a namespace for them.
+
+        systemd 254 and later take one by themselves; earlier ones pass the limits over, unless they
+        are told to, and then do not start the service where the kernel does not let them.
+        """
+        if self.system:
+            return False
+        # Of this type, it is waited for, also where there is no D-Bus.
+        trial = ["systemd-run", "--user", "--quiet", "--collect", "--service-type=oneshot"]
+        limits = [line for line in text.splitlines() if line.startswith(_WALLS)]
+        with contextlib.suppress(StepError):
+            done = run([*trial, *(f"--property={line}" for line in limits), "true"], timeout_s=20)
+            return done.returncode == 0
+        return False
 
     def restart(self) -> None:
         """Raises StepError when it does not come up, with what it said last."""
@@ -97,29 +129,21 @@ class Service:
         pid = _number(shown.stdout.strip())
         if not pid or not shutil.which("journalctl"):
             return ""
-        whose = [*_sudo(), "journalctl"] if self.system else ["journalctl", "--user"]
+        whose = ["journalctl"] if self.system else ["journalctl", "--user"]
         done = run([*whose, "--quiet", "--output=cat", "--lines=1", "--no-pager", f"_PID={pid}"])
         return done.stdout.strip()[-300:]
 
     def _put(self, text: str) -> None:
-        if not self.system:
+        if not self.system or os.getuid() == 0:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             write_text(self.file, text)
             return
-        import tempfile  # only here: it is slow to import on a small board
-
-        with tempfile.NamedTemporaryFile("w", suffix=".service") as part:
-            part.write(text)
-            part.flush()
-            # Beside, then renamed, as everywhere: systemd must not read half of it.
-            beside = f"{self.file}.new"
-            for command in (
-                ["install", "-m", "644", part.name, beside],
-                ["mv", "-T", beside, str(self.file)],
-            ):
-                done = run([*_sudo(), *command])
-                if done.returncode:
-                    raise StepError(_not_granted(last_line(done)))
+        # Beside, then renamed, as everywhere: systemd must not read half of it.
+        beside = f"{self.file}.new"
+        for command in (["tee", beside], ["mv", "-T", beside, str(self.file)]):
+            done = run([*_SUDO, *command], told=text)
+            if done.returncode:
+                raise StepError(_not_granted(last_line(done)))
 
     def _must(self, *arguments: str) -> None:
         failed, why = self._systemctl(*arguments)
@@ -127,13 +151,15 @@ class Service:
             raise StepError(f"systemctl {' '.join(arguments)}: {why}")
 
     def _systemctl(self, *arguments: str) -> tuple[bool, str]:
-        done = run([*self._command(), *arguments], timeout_s=_RESTART_S)
+        sudo = _SUDO if self.system and os.getuid() and arguments[0] != "show" else ()
+        timeout_s = _CHECK_S if arguments[0] == "start" else _RESTART_S
+        done = run([*sudo, *self._command(), *arguments], timeout_s=timeout_s)
         # Its first line says what is wrong, its last one where to look.
         lines = (done.stderr or done.stdout).strip().splitlines()
         return done.returncode != 0, lines[0] if lines else last_line(done)
 
     def _command(self) -> list[str]:
-        return [*_sudo(), "systemctl"] if self.system else ["systemctl", "--user"]
+        return ["systemctl"] if self.system else ["systemctl", "--user"]
 
 
 def service_of(params: dict[str, Any]) -> Service | None:
@@ -155,6 +181,8 @@ def write_unit(place: Place, params: dict[str, Any]) -> dict[str, Any]:
             "{state}": str(place.state),
         }.items():
             text = text.replace(key, value)
+        walls = service.walls(text.replace("{walls}", "true"))
+        text = text.replace("{walls}", "true" if walls else "false")
         with disk_errors(service.file.parent):
             service.write(text)
     return {"no_service": why_not}
@@ -175,15 +203,11 @@ def running_release(place: Place, pid: int | None) -> str | None:
     return found.group(1) if found else None
 
 
-def _sudo() -> list[str]:
-    return [] if os.getuid() == 0 else ["sudo", "-n"]
-
-
 def _not_granted(why: str) -> str:
     return f"may not write the system's unit: {why}; grant it, or leave --service at user"
 
 
-def _read(file: Path) -> str:
+def read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, ValueError):

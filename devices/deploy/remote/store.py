@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from devices.deploy.remote.place import (
+    NO_ROOM,
     Place,
     StepError,
     disk_errors,
@@ -45,8 +46,8 @@ def prepare(place: Place, params: dict[str, Any]) -> dict[str, Any]:
         place.make()
         name = _free_name(place, params)
         for part in place.parts.iterdir():
-            if part.name != name:
-                shutil.rmtree(part, ignore_errors=True)
+            if part.name != name or part.is_symlink():
+                remove(part)
         sealed = (place.releases / name).is_dir()
         missing = [] if sealed else _missing_files(place, name, params)
         wheels = [] if _is_built(place, params["key"]) else _missing_wheels(place, params["wheels"])
@@ -60,15 +61,23 @@ def prepare(place: Place, params: dict[str, Any]) -> dict[str, Any]:
 def receive(place: Place, params: dict[str, Any], source: BinaryIO) -> dict[str, Any]:
     """Take files from the connection: each gets its name once all its bytes are here and right.
 
+    What came whole stays for the next try, unless the disk is full: others need the room then.
+
     Raises:
-        StepError: when the connection ends before its time, or other bytes came.
+        StepError: when the connection ends before its time, other bytes came, or the disk is full.
     """
-    name = safe_name(params["release"])
+    part = place.parts / safe_name(params["release"])
     with disk_errors(place.root):
-        for path, sha256, size in params["files"]:
-            _receive_one(inside(place.parts / name / params["folder"], path), sha256, size, source)
-        for file, sha256, size in params["wheels"]:
-            _receive_one(_wheel(place, file, sha256), sha256, size, source)
+        try:
+            for path, sha256, size in params["files"]:
+                _receive_one(inside(part / params["folder"], path), sha256, size, source)
+            for file, sha256, size in params["wheels"]:
+                _receive_one(_wheel(place, file, sha256), sha256, size, source)
+        except OSError as exc:
+            if exc.errno in NO_ROOM:
+                for folder in (part, *(place.wheels / sha256 for _, sha256, _ in params["wheels"])):
+                    remove(folder)
+            raise
     return {}
 
 
@@ -212,8 +221,9 @@ def _free_name(place: Place, params: dict[str, Any]) -> str:
     number = 1
     while (final := place.releases / name).is_dir():
         with contextlib.suppress(StepError):
-            check_hashes(final / params["folder"], params["files"])
-            return name
+            if not final.is_symlink():
+                check_hashes(final / params["folder"], params["files"])
+                return name
         number += 1
         name = f"{base}-{number}"
     return name
@@ -317,7 +327,8 @@ def _releases(place: Place) -> list[Path]:
 def _folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return [entry for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."]
+    entries = (entry for entry in folder.iterdir() if entry.name[0] != ".")
+    return [entry for entry in entries if entry.is_dir() and not entry.is_symlink()]
 
 
 def _age(release: Path) -> tuple[int, str]:

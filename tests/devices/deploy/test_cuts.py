@@ -13,29 +13,6 @@ STEPS = ["probe", "lock", "recover", "prepare", "receive", "environment", "check
 STEPS += ["activate", "prune"]
 
 
-def test_the_connection_is_cut_after_each_step(device, payload, put, whole):
-    old = put(device, payload(number=0)).release
-    for number, last in enumerate(STEPS, 1):
-
-        def cut(step: str, last: str = last) -> None:
-            if step == last:
-                device.cut()
-
-        what = payload(number=number)
-        try:
-            put(device, what, on_step=cut)
-            assert last == "prune"  # all was done
-        except DeployError:
-            found = whole(device)
-            assert found.current == found.served
-            assert (found.current == old) == (last != "activate")
-        device.start()
-        old = put(device, what).release
-        assert whole(device).current == whole(device).served == old
-        assert not list((device.root / "parts").iterdir())
-        assert not (device.root / "pending.json").exists()
-
-
 def test_a_release_whose_orderer_is_gone_is_watched_all_the_same(device, payload, put, whole):
     """The connection is cut while the device watches a release that will not stay healthy."""
     import threading
@@ -80,26 +57,69 @@ def kill_at(device, step: int, number: int) -> None:
     device.program("python3", f'KILL_LOG={log} KILL_AT="{step} {number}" exec {python} "$@"')
 
 
-def test_the_remote_side_is_killed_in_the_middle_of_each_step(device, payload, put, whole):
+def kill_points(steps: list[list[str]]) -> list[list[int]]:
+    """Before which changes of each step to kill it: the one in its middle.
+
+    Of the switch: before its every rename up to the restart. EDGEPROOF_EVERY_CUT: before all.
+    """
+    points = [[len(step) // 2 + 1] for step in steps]
+    switch = steps[-2]
+    restart = switch.index("subprocess.Popen", switch.index("os.rename") + 4)
+    points[-2] = [n for n, kind in enumerate(switch[:restart], 1) if kind == "os.rename"]
+    if os.environ.get("EDGEPROOF_EVERY_CUT"):
+        points = [list(range(1, len(step) + 1)) for step in steps]
+        points[-2] = points[-2][:restart]
+    return points
+
+
+def test_killed_in_the_middle_of_each_step_then_cut_off_after_it(device, payload, put, whole):
+    """The one and then the other, and then it succeeds."""
     for number in (0, 1):
         kill_at(device, -1, 0)
-        put(device, payload(number=number))
+        running = put(device, payload(number=number)).release
     steps = changes(device)
     assert len(steps) == len(STEPS) - 1  # the first is not Python
-    switch = steps[-2]
-    # In the middle of each step; of the switch before its every rename, or before all it does up to
-    # the restart.
-    points = [(n, len(step) // 2 + 1) for n, step in enumerate(steps) if step is not switch]
-    restart = switch.index("subprocess.Popen", switch.index("os.rename") + 4)
-    wanted = {"os.rename"} if not os.environ.get("EDGEPROOF_EVERY_CUT") else set(switch)
-    points += [(len(steps) - 2, n) for n, kind in enumerate(switch[:restart], 1) if kind in wanted]
-    for number, (step, change) in enumerate(points, 2):
-        kill_at(device, step, change)
-        with pytest.raises(DeployError):
-            put(device, payload(number=number))
-        found = whole(device)
-        assert found.current == found.served or step == len(steps) - 2
-        kill_at(device, -1, 0)
-        running = put(device, payload(number=number)).release
-        assert whole(device).current == whole(device).served == running
-        assert not (device.root / "pending.json").exists()
+    points = [[], *kill_points(steps)]
+    number = 1
+    for index, last in enumerate(STEPS):
+        number += 1
+        for change in points[index][:-1]:
+            kill(device, payload(number=number), put, whole, index - 1, change)
+            running = mend(device, payload(number=number), put, whole)
+            number += 1
+        what = payload(number=number)
+        if points[index]:
+            kill(device, what, put, whole, index - 1, points[index][-1])
+
+        def cut(step: str, last: str = last) -> None:
+            if step == last:
+                device.cut()
+
+        try:
+            put(device, what, on_step=cut)
+            assert last == "prune"  # all was done
+        except DeployError:
+            found = whole(device)
+            assert found.current == found.served
+            assert (found.current == running) == (last != "activate")
+        device.start()
+        running = mend(device, what, put, whole)
+        assert not list((device.root / "parts").iterdir())
+
+
+def kill(device, what, put, whole, step: int, change: int) -> None:
+    """Deploy, with the remote side killed there."""
+    kill_at(device, step, change)
+    with pytest.raises(DeployError):
+        put(device, what)
+    found = whole(device)
+    assert found.current == found.served or STEPS[step + 1] == "activate"
+    kill_at(device, -1, 0)
+
+
+def mend(device, what, put, whole) -> str:
+    """Deploy again, to a good end; the release that runs now."""
+    running = put(device, what).release
+    assert whole(device).current == whole(device).served == running
+    assert not (device.root / "pending.json").exists()
+    return running

@@ -29,7 +29,7 @@ def test_the_unit_is_one_that_systemd_reads(system, tmp_path):
     if not analyze:
         pytest.skip("systemd-analyze is absent (apt install systemd)")
     text = unit_text(UnitOptions(memory="512M"), system=system)
-    for key, value in {"{user}": "daemon", "{start}": "/bin/true"}.items():
+    for key, value in {"{user}": "daemon", "{start}": "/bin/true", "{walls}": "true"}.items():
         text = text.replace(key, value)
     file = tmp_path / "edgeproof.service"
     file.write_text(text.replace("{state}", "/var/lib/edgeproof"))
@@ -57,7 +57,9 @@ def test_the_unit_locks_the_service_up():
 
 def test_hosts_with_arguments_of_their_own(tmp_path):
     file = tmp_path / "hosts"
-    file.write_text("# the shop\npi@door   # by the door\n\ncam-2 --source 'rtsp://a/b c'\n")
+    # As another system's editor may leave it: with a mark before it, and other ends of lines.
+    text = "# the shop\r\npi@door   # by the door\r\n \t\r\ncam-2 --source 'rtsp://a/b c'\r\n"
+    file.write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert read_hosts(file) == (
         Host(Address("pi@door")),
         Host(Address("cam-2"), ("--source", "rtsp://a/b c")),
@@ -70,6 +72,10 @@ def test_hosts_with_arguments_of_their_own(tmp_path):
         ("a\n-oProxyCommand=x\n", "hosts, line 2: '-oProxyCommand=x': is no address"),
         ("a\nb\na\n", "hosts, line 3: a: stands there twice"),
         ("a 'b\n", "hosts, line 1: No closing quotation"),
+        ("a\nb\x1b[2J\n", r"hosts, line 2: 'b\\x1b\[2J': is no address"),
+        ("a\n'b c'\n", "hosts, line 2: 'b c': is no address"),
+        ("--source 0\n", "hosts, line 1: '--source': is no address"),
+        ("pi@-oProxyCommand=x\n", "hosts, line 1: 'pi@-oProxyCommand=x': is no address"),
         ("# none\n", "hosts: names no device; one ADDRESS a line"),
     ],
 )

@@ -1,0 +1,27 @@
+"""A Python of a board that has been taken over: to one step it answers what it likes.
+
+Takes the place of the board's `python3`; LIE_AT names the step, LIE the file with the answer.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+if sys.argv[1:3] != ["-IS", "-c"]:
+    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+stdin = sys.stdin.buffer
+size = stdin.readline()
+code = stdin.read(int(size))
+line = stdin.readline()
+if json.loads(line)["step"] == os.environ["LIE_AT"]:
+    sys.stdout.write(Path(os.environ["LIE"]).read_text())
+else:
+    true = subprocess.Popen([sys.executable, *sys.argv[1:]], stdin=subprocess.PIPE)
+    assert true.stdin
+    true.stdin.write(size + code + line)
+    shutil.copyfileobj(stdin, true.stdin)
+    true.stdin.close()
+    sys.exit(true.wait())
