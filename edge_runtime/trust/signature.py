@@ -50,6 +50,7 @@ def sign_folder(
         from model_signing import signing
 
     _require_plain(folder, str(folder))
+    given, folder = folder, folder.resolve()
     config = signing.Config()
     try:
         if certificate is not None:
@@ -73,7 +74,7 @@ def sign_folder(
         data = made.read_bytes()
     with staged_file(final) as part:
         part.write_bytes(data)
-    return final
+    return given / SIGNATURE_NAME
 
 
 def check_signature(folder: Path, keys: Sequence[Path], name: str) -> Mapping[str, str]:
@@ -93,6 +94,9 @@ def check_signature(folder: Path, keys: Sequence[Path], name: str) -> Mapping[st
     with _library():
         from model_signing import verifying
 
+    # The library takes a relative path that it shall ignore for one inside the folder, and no link
+    # for a folder: what the user named may be one.
+    folder = folder.resolve()
     _require_plain(folder, name)
     data = _read_signature(folder / SIGNATURE_NAME, name)
     why: list[str] = []

@@ -62,6 +62,19 @@ def test_what_the_trusted_key_signed_is_opened(signed: Path, keys: Path):
     }
 
 
+def test_by_a_relative_path(
+    colour_bundle: Path, keys: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.chdir(colour_bundle.parent)
+    bundle = Path(colour_bundle.name)
+    assert sign_folder(bundle, keys / "ours.key") == bundle / SIGNATURE_NAME
+    assert Bundle.open(bundle, signed_by=[keys / "ours.pem"]).path == bundle
+    monkeypatch.chdir(bundle)
+    Bundle.open(".", signed_by=[keys / "ours.pem"])
+    (tmp_path / "link").symlink_to(colour_bundle)
+    Bundle.open(tmp_path / "link", signed_by=[keys / "ours.pem"])
+
+
 def test_the_folders_name_is_not_signed_and_a_zip_is_as_good(signed: Path, keys: Path):
     moved = signed.with_name("renamed.bundle")
     signed.rename(moved)
