@@ -43,6 +43,7 @@ class Client:
     def __init__(self, reference: Reference, *, plain_http: bool = False) -> None:
         try:
             import oras.provider
+            import requests.adapters
         except ModuleNotFoundError as exc:
             raise RegistryError(
                 f"registries need {exc.name}, which is not installed: pip install 'edgeproof[oci]'"
@@ -51,6 +52,9 @@ class Client:
         host = api_host(reference.host)
         self._registry = oras.provider.Registry(host, insecure=plain_http)
         self._base = f"{'http' if plain_http else 'https'}://{host}/v2/"
+        retrying = requests.adapters.HTTPAdapter(max_retries=_retries())
+        for scheme in ("http://", "https://"):
+            self._registry.session.mount(scheme, retrying)
         # A registry that accepts and then says nothing must not hang us.
         send = self._registry.session.send
         self._registry.session.send = lambda request, **rest: send(  # type: ignore[method-assign]
@@ -128,14 +132,19 @@ class Client:
     def _request(
         self, method: str, rest: str, *, headers: Mapping[str, str] | None = None, **more: Any
     ) -> Any:
-        """One request of the repository, logged in as the registry asks for."""
-        url = f"{self._base}{self.reference.repository}/{rest}"
-        given = {**self._login.headers(self._challenge), **(headers or {})}
-        if is_plain(self._challenge):
-            return self._registry.session.request(method, url, headers=given, **more)
-        response = self._registry.do_request(url, method, headers=dict(given), **more)
-        if response.status_code == 401 and self._login.forget_token():
-            response = self._registry.do_request(url, method, headers=dict(given), **more)
+        """One request of the repository, logged in as the registry asks for.
+
+        Not through oras' own `do_request`, which tries for two minutes when a login is refused.
+        """
+        session, url = self._registry.session, f"{self._base}{self.reference.repository}/{rest}"
+        given = {**self._shown_to(url), **(headers or {})}
+        response = session.request(method, url, headers=given, **more)
+        if response.status_code not in (401, 403) or is_plain(self._challenge):
+            return response
+        token = self._login.fresh_token(response)
+        if token:
+            response.close()
+            response = session.request(method, url, headers={**given, **token}, **more)
         return response
 
     @functools.cached_property
@@ -179,6 +188,22 @@ class Client:
             raise RegistryError(f"{self.reference.host}: {what}: {one_line(str(exc))}.") from exc
         except ValueError as exc:  # oras: no way to authenticate
             raise RegistryError(f"{self.reference}: {_SAYS[401].format(*CREDENTIALS)}.") from exc
+
+
+def _retries() -> Any:
+    """A busy registry is asked again, for a few seconds; one that is not there, is not."""
+    import urllib3
+
+    return urllib3.Retry(
+        total=4,
+        connect=0,
+        read=2,
+        redirect=5,
+        status_forcelist=(429, 502, 503, 504),
+        backoff_factor=0.5,
+        raise_on_status=False,
+        respect_retry_after_header=False,  # it could say next year
+    )
 
 
 def _why(exc: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Mapping
@@ -58,10 +59,16 @@ class Login:
         """The token that was fetched last, as a header."""
         return {"Authorization": f"Bearer {self._auth.token}"} if self._auth.token else {}
 
-    def forget_token(self) -> bool:
-        """One that lets read does not let write; whether there was one."""
-        had, self._auth.token = self._auth.token is not None, None
-        return had
+    def fresh_token(self, refused: Any) -> dict[str, str]:
+        """One for what a response says is wanted, as a header; empty if there is none to be had.
+
+        The one that there is does not do: a token to read does not let write.
+        """
+        self._auth.token = None
+        # A challenge or an answer that is none: oras takes both on trust.
+        with contextlib.suppress(AttributeError, TypeError, KeyError):
+            self._auth.authenticate_request(refused, {})
+        return self.token()
 
     def _load_docker_login(self, reference: Reference) -> None:
         """What `docker login` left, also in a credential helper."""
