@@ -22,6 +22,8 @@ from devices.deploy.text import printable
 _INSTALLED_BYTES = 450 << 20
 # The oldest C library of which wheels are made at all (manylinux2014).
 _OLDEST_GLIBC = 17
+# The C libraries that uv has a name for: the newest that is not newer than the device's serves.
+_UV_GLIBCS = (_OLDEST_GLIBC, 28, *range(31, 41))
 # uv's names of platforms; of 32-bit ARM it knows none.
 _UV_MACHINES = ("aarch64", "x86_64")
 
@@ -124,7 +126,9 @@ def resolve(machine: Machine, requirement: str) -> list[str]:
             f"--offline: there are no wheels of every package for {machine.architecture}; leave "
             "it out, or prepare an environment there and name its Python with --python."
         )
-    platform = f"{machine.architecture}-manylinux_2_{machine.glibc or _OLDEST_GLIBC}"
+    newest = machine.glibc or _OLDEST_GLIBC
+    glibc = max((each for each in _UV_GLIBCS if each <= newest), default=_OLDEST_GLIBC)
+    platform = f"{machine.architecture}-manylinux_2_{glibc}"
     command = [sys.executable, "-m", "uv", "pip", "compile", "-", "--quiet", "--no-header"]
     command += ["--no-annotate", "--only-binary=:all:", "--python-platform", platform]
     command += ["--python-version", machine.version]

@@ -53,7 +53,7 @@ def changes(device) -> list[list[str]]:
 def kill_at(device, step: int, number: int) -> None:
     log = device.folder / "changes"
     log.unlink(missing_ok=True)
-    python = f"{sys.executable} {HELPERS}/killed_python.py"
+    python = f"{sys.executable} -IS {HELPERS}/killed_python.py"
     device.program("python3", f'KILL_LOG={log} KILL_AT="{step} {number}" exec {python} "$@"')
 
 
@@ -69,6 +69,7 @@ def kill_points(steps: list[list[str]]) -> list[list[int]]:
     if os.environ.get("EDGEPROOF_EVERY_CUT"):
         points = [list(range(1, len(step) + 1)) for step in steps]
         points[-2] = points[-2][:restart]
+        points[0] = points[0][:-1]  # it gives up the lock when all is done
     return points
 
 
