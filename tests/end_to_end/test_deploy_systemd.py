@@ -13,7 +13,15 @@ import ordinary_user
 import pytest
 
 from devices.deploy.connection import Address, Connection, SshOptions
-from devices.deploy.deploying import DeployOptions, Outcome, ServiceKind, Site, deploy
+from devices.deploy.deploying import (
+    DeployOptions,
+    Outcome,
+    Reporter,
+    ServiceKind,
+    Site,
+    deploy,
+    open_session,
+)
 from devices.deploy.errors import DeployError
 from devices.deploy.packages import Packages
 from devices.deploy.unit import UnitOptions
@@ -115,7 +123,14 @@ def test_systemd_runs_restarts_and_takes_back(
 
     bad = put("/nowhere.mp4", service)
     assert (bad.healthy, bad.runs) == (False, good.release)
-    assert bad.reason.startswith("it does not start: Job for edgeproof.service failed because")
+    assert bad.reason.startswith("it does not start: edgeproof: /nowhere.mp4: ")
+    with Connection(Address("board"), SshOptions(device.config)) as connection:
+        options = DeployOptions(site=Site(service=service))
+        session, _ = open_session(connection, None, options, Reporter())
+        logged: list[str] = []
+        session.follow("logs", {"lines": 200, "follow": False}, logged.append)
+    assert any("edgeproof: /nowhere.mp4: " in line for line in logged)
+    assert any("fps" in line for line in logged), logged
 
     # It hangs: its signs of life stop, and it is started again.
     pid = device.systemctl("show", "edgeproof", "--property=MainPID", "--value", user=user)

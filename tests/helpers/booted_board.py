@@ -74,6 +74,10 @@ class BootedBoard(BoardOverSsh):
             "> /etc/systemd/system.conf.d/board.conf",
             # Without one, sudo takes the account for a locked one.
             f"echo '{ordinary_user.name()}:*:19000:0:99999:7:::' >> /etc/shadow",
+            # Who may read the journal, as a board's first user may.
+            f"sed -i 's/^systemd-journal:.*:/&{ordinary_user.name()}/' /etc/group",
+            'logs="/run/log/journal/$(cat /etc/machine-id)" && mkdir -p "$logs"',
+            'chgrp systemd-journal "$logs" && chmod 2755 "$logs"',
             f"mkdir -p /run/user && mkdir -m 700 {self._runtime}",
             f"chown {ordinary_user.user_id()} {self._runtime}",
             # As a machine's own process 1 does, not one in a container: credentials need it.
@@ -96,17 +100,26 @@ class BootedBoard(BoardOverSsh):
     def _runtime(self) -> str:
         return f"/run/user/{ordinary_user.user_id()}"
 
+    @property
+    def _manager(self) -> str:
+        """As logind calls it: the journal knows a user's units by that."""
+        return f"user@{ordinary_user.user_id()}.service"
+
     def _write_units(self, folder: Path) -> None:
         user = f"[Service]\nUser={ordinary_user.name()}\n"
         (folder / "sshd.service").write_text(
             f"{user}ExecStart={SSHD} -D -e -f {self.folder}/sshd_config\n"
             f"StandardError=append:{self.folder}/sshd.log\n"
         )
-        (folder / "user-manager.service").write_text(
-            f"{user}Type=notify\nDelegate=yes\nExecStart={SYSTEMD} --user\n"
+        (folder / self._manager).write_text(
+            f"{user}Type=notify\nDelegate=yes\nSlice=user-{ordinary_user.user_id()}.slice\n"
+            f"ExecStart={SYSTEMD} --user\n"
             f"Environment=HOME={self.home} XDG_RUNTIME_DIR={self._runtime}\n"
         )
 
+        (folder / "journal.service").write_text(
+            f"[Service]\nType=notify\nExecStart={SYSTEMD}-journald\n"
+        )
         # Through it, who is not root asks the system's systemd how a service does.
         if BUS:
             (folder / "dbus.socket").write_text(
@@ -142,11 +155,12 @@ class BootedBoard(BoardOverSsh):
 
     def boots(self) -> bool:
         """Whether it has come up."""
+        wanted = ["multi-user.target", "journal.service", self._manager]
+        wanted += ["dbus.socket", "dbus.service"] if BUS else []
         until = time.monotonic() + 20
         while time.monotonic() < until and self._boot.poll() is None:
-            if self.inside("systemctl", "is-active", "multi-user.target").returncode == 0:
-                wanted = ["user-manager", *(["dbus.socket", "dbus.service"] if BUS else [])]
-                return self.inside("systemctl", "start", *wanted).returncode == 0
+            if all(self.inside("systemctl", "start", unit).returncode == 0 for unit in wanted):
+                return True
             time.sleep(0.05)
         return False
 

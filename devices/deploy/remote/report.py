@@ -62,7 +62,8 @@ def logs(place: Place, params: dict[str, Any]) -> dict[str, Any]:
 def _whose(service: Service) -> list[str]:
     if service.system:
         return ["--unit", service.unit]
-    return ["--user", "--user-unit", service.unit]
+    # Not --user: a journal in memory only keeps none of a user's own, but has it all the same.
+    return ["--user-unit", service.unit]
 
 
 def _is_alive(pid: object) -> bool:

@@ -129,8 +129,8 @@ class Service:
         pid = _number(shown.stdout.strip())
         if not pid or not shutil.which("journalctl"):
             return ""
-        whose = ["journalctl"] if self.system else ["journalctl", "--user"]
-        done = run([*whose, "--quiet", "--output=cat", "--lines=1", "--no-pager", f"_PID={pid}"])
+        asked = ["--quiet", "--output=cat", "--lines=1", "--no-pager", f"_PID={pid}"]
+        done = run(["journalctl", *asked])
         return done.stdout.strip()[-300:]
 
     def _put(self, text: str) -> None:
