@@ -206,6 +206,7 @@ def open_session(
         connection,
         machine.python,
         options.site.root,
+        machine.kind,
         on_step=reporter.on_step,
         on_progress=reporter.on_progress,
         defaults=options.site.params(),

@@ -21,6 +21,7 @@ class Machine:
         architecture: of its Python's programs, e.g. "aarch64".
         python: path of a Python that suits edgeproof; empty when there is none.
         version: of that Python, e.g. "3.11".
+        kind: of its compiled code: what another Python of this kind compiled, it can run.
         other: version of a Python that does not suit, if there is just that.
         glibc: its C library's minor version (2.x); None for another library.
         clock_off_s: how far its clock is ahead of this machine's; negative when behind.
@@ -35,6 +36,7 @@ class Machine:
     clock_off_s: float
     home: str
     user: str
+    kind: str = ""
 
     def require(self, where: str, *, architectures: frozenset[str], max_clock_off_s: float) -> None:
         """Refuse a device before anything is changed there.
@@ -93,6 +95,7 @@ def probe(connection: Connection) -> Machine:
         clock_off_s=_number(found.get("time", "")) - now_s,
         home=found.get("home", ""),
         user=found.get("user", ""),
+        kind=found.get("kind", ""),
     )
 
 

@@ -228,7 +228,8 @@ def test_a_device_that_cannot_take_it_is_left_as_it_is(
     ("python", "message"),
     [
         (None, "has no Python; edgeproof needs 3.10 to 3.13: sudo apt install python3"),
-        ('case "$2" in *exit*) exit 1;; *) echo 3.7;; esac', "has Python 3.7; edgeproof needs"),
+        ("echo 3.7 64 abc", "has Python 3.7; edgeproof needs"),
+        ("echo This is no Python; exit 1", "has no Python; edgeproof needs"),
     ],
 )
 def test_without_a_python_that_suits(python, message, device, payload, put):
@@ -345,8 +346,10 @@ def test_a_disk_that_fills_up_on_the_way(small_disk, payload, put, whole, monkey
     """Another program takes the space that was free a moment ago."""
     import devices.deploy.session as session
 
-    text = session.program().replace(b"SPARE_BYTES = 32 << 20", b"SPARE_BYTES = 0")
-    monkeypatch.setattr(session, "program", lambda: text)
+    store = "devices.deploy.remote.store"
+    text = (session.sources()[store] or "").replace("SPARE_BYTES = 32 << 20", "SPARE_BYTES = 0")
+    sent = session.packed({**session.sources(), store: text}, ready=False)
+    monkeypatch.setattr(session, "program", lambda kind: sent)
     good = put(small_disk, payload())
 
     def fill(step: str) -> None:

@@ -19,7 +19,7 @@ from devices.deploy.packages import Environment
 from devices.deploy.payload import Payload
 from devices.deploy.remote.health import Limits, Watch
 from devices.deploy.remote.place import Place, StepError, inside, note_history, read_history
-from devices.deploy.session import program
+from devices.deploy.session import _BOOTSTRAP, packed, sources
 from devices.deploy.unit import UnitOptions, unit_text
 
 
@@ -151,15 +151,19 @@ def test_history_survives_half_a_line(tmp_path):
     assert [entry["release"] for entry in read_history(place)] == ["a", "b"]
 
 
-def test_what_goes_along_needs_nothing_but_pythons_own():
+@pytest.mark.parametrize("ready", [True, False], ids=["compiled", "as text"])
+def test_what_goes_along_needs_nothing_but_pythons_own(ready):
     """The device's Python runs it before anything is installed there."""
-    code = b"import sys\n" + program().replace(b"\nmain()\n", b"\n")
-    assert b"main()" not in code.splitlines()
-    code += b"import devices.deploy.remote.activate, devices.deploy.remote.environment\n"
-    code += b"import devices.deploy.remote.report\n"
-    code += b"print(sorted(n for n in sys.modules if n.split('.')[0] in {'numpy', 'typer'}))"
+    main = "devices.deploy.remote.main"
+    imports = "".join(f"import {name}\n" for name in sources() if name != main)
+    told = "print(sorted(n for n in sys.modules if n.split('.')[0] in {'numpy', 'typer'}))"
+    fake = {**sources(), main: f"import sys\n{imports}def main(): {told}\n"}
     done = subprocess.run(
-        [sys.executable, "-IS", "-"], input=code, capture_output=True, check=False, cwd="/"
+        [sys.executable, "-IS", "-c", _BOOTSTRAP],
+        input=packed(fake, ready=ready),
+        capture_output=True,
+        check=False,
+        cwd="/",
     )
     assert (done.stdout, done.stderr) == (b"[]\n", b"")
 
