@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class Login:
     def __init__(self, registry: Any, reference: Reference) -> None:
         # What it has to say we say ourselves, in one line.
         logging.getLogger("oras.logger").setLevel(logging.CRITICAL + 1)
-        self._auth = registry.auth
+        self._auth, self._host = registry.auth, reference.host
         user, password = (os.environ.get(name) for name in CREDENTIALS)
         if user and password:
             self._auth.set_basic_auth(user, password)
@@ -63,8 +64,16 @@ class Login:
         """One for what a response says is wanted, as a header; empty if there is none to be had.
 
         The one that there is does not do: a token to read does not let write.
+
+        Raises:
+            RegistryError: when it wants the login to go over the network in the clear.
         """
         self._auth.token = None
+        asked = challenge_of(refused.headers)
+        if refused.url.startswith("https:") and re.search('realm="http:', asked, re.IGNORECASE):
+            raise RegistryError(
+                f"{self._host}: names a token server without TLS; no login is sent there."
+            )
         # A challenge or an answer that is none: oras takes both on trust.
         with contextlib.suppress(AttributeError, TypeError, KeyError):
             self._auth.authenticate_request(refused, {})

@@ -14,10 +14,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from container_registry import running
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
+
+from edge_runtime.errors import RegistryError
+from edge_runtime.registry.client import Client
+from edge_runtime.registry.reference import Reference
 
 USER, PASSWORD = "pi", "s3cret-of-pi"
 # bcrypt of it: the only kind that docker-registry takes.
@@ -113,6 +118,17 @@ def test_a_login_of_dockers_that_is_none(
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1, done.stderr
     assert "config.json cannot be read" in done.stderr or "asks for a login" in done.stderr
+
+
+def test_a_login_goes_to_no_token_server_without_tls(monkeypatch: pytest.MonkeyPatch):
+    for name, value in GIVEN.items():
+        monkeypatch.setenv(name, value)
+    client = Client(Reference.parse("registry.invalid/a:v1"))
+    refused = requests.Response()
+    refused.url = "https://registry.invalid/v2/a/manifests/v1"
+    refused.headers["WWW-Authenticate"] = 'Bearer REALM="http://127.0.0.1:1/token",service="x"'
+    with pytest.raises(RegistryError, match="names a token server without TLS; no login is sent"):
+        client._login.fresh_token(refused)
 
 
 class TokenServer:
