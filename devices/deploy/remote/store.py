@@ -286,6 +286,7 @@ def _wheel_name(name: str) -> str:
 def _receive_one(file: Path, sha256: str, size: int, source: BinaryIO) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.part")
+    part.unlink(missing_ok=True)  # one that was whole, and killed before its rename, is read-only
     with part.open("wb") as out:
         left = size
         while left:

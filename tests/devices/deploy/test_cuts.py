@@ -58,11 +58,12 @@ def kill_at(device, step: int, number: int) -> None:
 
 
 def kill_points(steps: list[list[str]]) -> list[list[int]]:
-    """Before which changes of each step to kill it: the one in its middle.
+    """Before which changes of each step to kill it: its last rename, or the one in its middle.
 
     Of the switch: before its every rename up to the restart. EDGEPROOF_EVERY_CUT: before all.
     """
-    points = [[len(step) // 2 + 1] for step in steps]
+    renames = [[n for n, kind in enumerate(step, 1) if kind == "os.rename"] for step in steps]
+    points = [each[-1:] or [len(step) // 2 + 1] for each, step in zip(renames, steps, strict=True)]
     switch = steps[-2]
     restart = switch.index("subprocess.Popen", switch.index("os.rename") + 4)
     points[-2] = [n for n, kind in enumerate(switch[:restart], 1) if kind == "os.rename"]

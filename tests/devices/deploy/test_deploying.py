@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from devices.deploy.connection import Address, Connection, SshOptions
-from devices.deploy.deploying import Reporter, rollback
+from devices.deploy.deploying import Outcome, Reporter, rollback
 from devices.deploy.errors import ConnectionFailed, DeployError
 
 STEPS = ["probe", "lock", "recover", "prepare", "receive", "environment", "check", "seal", "unit"]
 STEPS += ["activate", "prune"]
 
 
-def test_a_release_runs_and_the_next_takes_its_place(device, payload, put, whole):
+def test_a_release_runs_and_the_next_takes_its_place_with_what_differs(device, payload, put, whole):
     steps: list[str] = []
     first = put(device, payload(number=1), on_step=steps.append)
     assert steps == STEPS
@@ -40,17 +40,12 @@ def test_a_release_runs_and_the_next_takes_its_place(device, payload, put, whole
     }
     assert len(inodes) == 1
 
+    # The same again sends nothing.
+    again = put(device, payload(number=2))
+    assert (again.release, again.sent_bytes, again.healthy) == (second.release, 0, True)
+    assert device.releases == sorted([first.release, second.release])
 
-def test_the_same_again_sends_nothing(device, payload, put):
-    first = put(device, payload())
-    again = put(device, payload())
-    assert (again.release, again.sent_bytes, again.healthy) == (first.release, 0, True)
-    assert device.releases == [first.release]
-
-
-def test_a_damaged_release_is_not_run_again(device, payload, put, whole):
-    first = put(device, payload(number=1))
-    put(device, payload(number=2))
+    # A damaged release is not run again.
     file = device.root / "releases" / first.release / "pets.bundle/models/other.bin"
     file.chmod(0o644)
     file.write_bytes(b"bit rot")
@@ -108,33 +103,25 @@ def test_a_check_that_fails_changes_nothing(served, payload, put, whole):
     assert served.releases == before
 
 
-def test_old_releases_go_but_never_the_one_to_go_back_to(device, payload, put, quick):
-    options = dataclasses.replace(quick, keep=2)
-    made = [put(device, payload(number=n), options).release for n in range(3)]
-    assert device.releases == sorted(made[-2:])
-
-
 def test_rollback_goes_to_the_last_good_one_and_back(device, payload, put, whole, quick):
-    first, second = (put(device, payload(number=n)).release for n in (1, 2))
-    for expected in (first, second):
+    def back(release: str | None = None) -> Outcome:
         with Connection(Address("board"), SshOptions(device.config)) as connection:
-            outcome = rollback(connection, None, quick, Reporter())
+            return rollback(connection, release, quick, Reporter())
+
+    first = put(device, payload(number=1)).release
+    with pytest.raises(DeployError, match=r"^board: has no earlier release that was healthy$"):
+        back()
+    second = put(device, payload(number=2)).release
+    for expected in (first, second):
+        outcome = back()
         assert (outcome.release, outcome.healthy) == (expected, True)
         assert whole(device).served == expected
-    with (
-        Connection(Address("board"), SshOptions(device.config)) as connection,
-        pytest.raises(DeployError, match=r"^board: holds no release 'pets-x'; it holds: pets-"),
-    ):
-        rollback(connection, "pets-x", quick)
+    with pytest.raises(DeployError, match=r"^board: holds no release 'pets-x'; it holds: pets-"):
+        back("pets-x")
 
-
-def test_rollback_with_nothing_to_go_back_to(device, payload, put, quick):
-    put(device, payload())
-    with (
-        Connection(Address("board"), SshOptions(device.config)) as connection,
-        pytest.raises(DeployError, match=r"^board: has no earlier release that was healthy$"),
-    ):
-        rollback(connection, None, quick)
+    # Old releases go, but never the one to go back to.
+    third = put(device, payload(number=3), dataclasses.replace(quick, keep=1)).release
+    assert device.releases == sorted([second, third])
 
 
 def test_without_systemd_it_says_what_to_run(boards, payload, put, whole):
