@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from board_over_ssh import SSHD, BoardOverSsh
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 pytestmark = [
     pytest.mark.end_to_end,
@@ -119,6 +121,34 @@ def test_a_bundle_that_answers_otherwise_there_is_not_switched_to(
     assert "differs first at stage 'head'" in done.stderr
     assert pair[0].current is None
     assert pair[0].releases == []
+
+
+def test_a_device_that_trusts_a_key_takes_nothing_else(
+    edgeproof, pair, colour_bundle, camera, tmp_path
+):
+    """Whoever may log in there: an unsigned bundle is refused by the device itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    encoding, kinds = serialization.Encoding.PEM, serialization.PublicFormat
+    (tmp_path / "release.key").write_bytes(
+        key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    trusted = pair[0].home / ".config/edgeproof/trusted"
+    trusted.mkdir(parents=True)
+    (trusted / "release.pem").write_bytes(
+        key.public_key().public_bytes(encoding, kinds.SubjectPublicKeyInfo)
+    )
+    pair[0].start()
+    deploy = ["deploy", str(colour_bundle), "door", "--python", sys.executable, "--watch", "0.5"]
+    refused = edgeproof(*deploy, "--run", camera)
+    assert refused.returncode == 1
+    last = refused.stderr.splitlines()[-1]
+    assert last.startswith("edgeproof: door: does not pass its check there: edgeproof: ")
+    assert "is not signed, and this device opens only what is signed by a key" in last
+    assert pair[0].current is None
+    signed = run_edgeproof("sign", str(colour_bundle), "--key", str(tmp_path / "release.key"))
+    assert signed.returncode == 0, signed.stderr
+    taken = edgeproof(*deploy, "--run", camera)
+    assert taken.returncode == 0, taken.stderr
 
 
 def test_many_boards(edgeproof, pair, colour_bundle, camera, tmp_path):
