@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 import time
 from dataclasses import dataclass
 
 from devices.deploy.connection import Connection
 from devices.deploy.errors import ConnectionFailed, DeployError
+from devices.deploy.text import printable
 from devices.facts import normalised_architecture
 
 _MARK = "EDGEPROOF "
@@ -78,7 +80,7 @@ def probe(connection: Connection) -> Machine:
     def take(line: str) -> None:
         if line.startswith(_MARK):
             key, _, value = line.removeprefix(_MARK).partition("=")
-            found.setdefault(key, value.strip())
+            found.setdefault(key, printable(value, 200))
 
     asked_s = time.time()
     connection.converse("exec sh -s", [script.read_bytes()], take)
@@ -108,11 +110,12 @@ def _architecture(machine: str, bits: str) -> str:
 def _minor(libc: str) -> int | None:
     name, _, version = libc.partition(" ")
     major, _, minor = version.partition(".")
-    return int(minor) if name == "glibc" and major == "2" and minor.isdigit() else None
+    known = name == "glibc" and major == "2" and re.fullmatch("[0-9]{1,4}", minor)
+    return int(minor) if known else None
 
 
 def _number(text: str) -> float:
-    return float(text) if text.isdigit() else 0.0
+    return float(text) if re.fullmatch("[0-9]{1,15}", text) else 0.0
 
 
 def _long(seconds: float) -> str:

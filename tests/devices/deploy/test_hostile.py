@@ -82,6 +82,27 @@ def test_what_it_says_on_the_way_steers_no_terminal(lying, served, payload, quic
     assert said.count("\ufffd[2J") == 2
 
 
+@pytest.mark.parametrize(
+    ("program", "shell", "message"),
+    [
+        ("uname", "printf 'x\\033[2J'", "board: runs x\ufffd[2J, not Linux."),
+        ("date", "echo \u00b2", "board: its clock is 2"),
+        ("getconf", "echo glibc 2.\u00b2", ""),
+    ],
+)
+def test_what_it_says_it_is(program, shell, message, served, payload, put):
+    served.program(program, shell)
+    try:
+        if message:
+            with pytest.raises(DeployError) as caught:
+                put(served, payload(number=100))
+            assert str(caught.value).startswith(message)
+        else:
+            assert put(served, payload(number=100)).healthy
+    finally:
+        (served.bin / program).unlink()
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -185,7 +206,7 @@ def test_a_folder_of_another_users(device, payload, put):
 
 def test_two_names_of_one_device(served, payload, put, quick):
     """As in a list of many in which one stands twice: each is told, and it runs one release."""
-    options = dataclasses.replace(quick, wait_s=20)
+    options = dataclasses.replace(quick, wait_s=60)
     config = served.folder / "both"
     text = served.config.read_text()
     config.write_text(text + text.replace("Host board", "Host same"))
