@@ -306,8 +306,9 @@ def test_what_is_an_address(text, host):
     assert Address(text).host == host
 
 
-def test_a_login_shell_that_greets(device, payload, put):
-    (device.home / ".bashrc").write_text("echo Welcome to this board\n")
+def test_a_login_shell_that_greets_and_complains(device, payload, put):
+    complains = "head -c 300000 /dev/zero | tr '\\0' '\\033' >&2\n"
+    (device.home / ".bashrc").write_text(f"echo Welcome to this board\n{complains}")
     assert put(device, payload()).healthy
 
 

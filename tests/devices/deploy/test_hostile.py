@@ -126,7 +126,7 @@ STATUS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(found=STATUS)
 def test_no_status_is_a_traceback(found):
     answer = read_answer(json.dumps(found), "board")
@@ -162,11 +162,6 @@ def test_a_login_shell_that_greets_without_end(device, payload, put):
     (device.home / ".bashrc").write_text("while :; do echo Welcome; done\n")
     with pytest.raises(ConnectionFailed, match=r"^board: lets us in, but its login shell does not"):
         put(device, payload())
-
-
-def test_complaints_without_number_do_not_stop_a_deploy(device, payload, put):
-    (device.home / ".bashrc").write_text("head -c 300000 /dev/zero | tr '\\0' '\\033' >&2\n")
-    assert put(device, payload()).healthy
 
 
 def test_a_link_in_a_release_is_not_followed(device, payload, put, whole):

@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 from devices.deploy.deploying import DeployOptions
 from devices.deploy.errors import DeployError
 from devices.deploy.machine import Machine
-from devices.deploy.packages import Packages
+from devices.deploy.packages import Packages, resolve
 
 PLAIN = "py3-none-any"
 
@@ -91,13 +91,6 @@ def test_the_board_fetches_its_packages_itself(device, index, payload, put, whol
     check = (
         "import site; site.main(); import importlib.metadata as m; print(m.version('edgeproof'))"
     )
-    with pytest.raises(
-        DeployError, match=r"^board: edgeproof cannot be installed there: ERROR: No"
-    ):
-        put(device, payload(check=check), options)
-    assert list((device.root / "venvs").iterdir()) == []  # half an environment takes no room
-    assert device.current is None
-
     for name, version in needed().items():
         write_wheel(folder / name, name, version)
     said: list[str] = []
@@ -141,18 +134,9 @@ def fetched_from(index, monkeypatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    ("board", "right"),
-    [
-        (BOARD, "cp311-cp311-manylinux_2_28_aarch64"),
-        # Debian 13, and Ubuntu 18.04: of both C libraries uv knows no platform by name.
-        (dataclasses.replace(BOARD, glibc=41), "cp311-cp311-manylinux_2_39_aarch64"),
-        (dataclasses.replace(BOARD, glibc=27), "cp311-cp311-manylinux_2_17_aarch64"),
-    ],
-    ids=["2.36", "2.41", "2.27"],
-)
-def test_wheels_of_another_machine_are_carried_along(board, right, fetched_from, tmp_path):
-    """For an aarch64 board with Python 3.11 and a glibc, chosen on whatever this machine is."""
+def test_wheels_of_another_machine_are_carried_along(fetched_from, tmp_path):
+    """For an aarch64 board with Python 3.11 and glibc 2.36, chosen on whatever this machine is."""
+    right = "cp311-cp311-manylinux_2_28_aarch64"
     tags = [
         "cp311-cp311-manylinux_2_17_aarch64",
         "cp311-cp311-manylinux_2_28_aarch64",
@@ -167,13 +151,22 @@ def test_wheels_of_another_machine_are_carried_along(board, right, fetched_from,
             write_wheel(fetched_from / name, name, version, tag)
     packages = Packages(tmp_path / "wheels")
     packages.folder.mkdir()
-    found = packages.environment(board, (), offline=True, system_packages=False)
+    found = packages.environment(BOARD, (), offline=True, system_packages=False)
     found_tags = {
         file.path.split("-", 1)[0]: file.path.split("-", 2)[2] for file, _ in found.wheels
     }
     assert set(found_tags) == {name.replace("-", "_") for name in (*needed(), "pip", "edgeproof")}
     assert {found_tags.pop("pip"), found_tags.pop("edgeproof")} == {f"{PLAIN}.whl"}
     assert set(found_tags.values()) == {f"{right}.whl"}
+
+
+@pytest.mark.parametrize("glibc", [None, 17, 27, 41], ids=str)
+def test_a_c_library_that_uv_has_no_name_for(glibc, fetched_from):
+    """Debian 13 has 2.41, Ubuntu 18.04 has 2.27."""
+    write_wheel(fetched_from / "pip", "pip", "25.0", "py3-none-manylinux_2_17_aarch64")
+    write_wheel(fetched_from / "small", "small", "1.0")
+    board = dataclasses.replace(BOARD, glibc=glibc)
+    assert sorted(resolve(board, "small")) == ["pip==25.0", "small==1.0"]
 
 
 def test_a_board_for_which_a_package_has_no_wheel(fetched_from, tmp_path):

@@ -1,5 +1,6 @@
 """What deploying is made of, part by part: unit file, hosts file, own wheel, fleet, judgement."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from devices.deploy.hosts import Host, read_hosts
 from devices.deploy.own_wheel import write_own_wheel
 from devices.deploy.packages import Environment
 from devices.deploy.payload import Payload
+from devices.deploy.remote.environment import build
 from devices.deploy.remote.health import Limits, Watch
 from devices.deploy.remote.place import Place, StepError, inside, note_history, read_history
 from devices.deploy.session import _BOOTSTRAP, packed, sources
@@ -149,6 +151,22 @@ def test_history_survives_half_a_line(tmp_path):
         file.write(b'{"at": 12, "rel')
     note_history(place, release="b", outcome="healthy")
     assert [entry["release"] for entry in read_history(place)] == ["a", "b"]
+
+
+def test_half_an_environment_takes_no_room(tmp_path):
+    """What it has made by the time that it fails may be hundreds of megabytes."""
+    place = Place(str(tmp_path))
+    place.make()
+    wheel = place.wheels / "0" / "edgeproof-1-py3-none-any.whl"
+    wheel.parent.mkdir()
+    wheel.write_bytes(b"no wheel")
+    params = {"python": "", "key": "py", "offline": True, "system_packages": False}
+    pip = ["pip-1-py3-none-any.whl", "0", 8]
+    params["wheels"] = [["edgeproof-1-py3-none-any.whl", "0", 8], pip]
+    (wheel.with_name(pip[0])).write_bytes(b"no pip")
+    with pytest.raises(StepError, match="edgeproof cannot be installed there: "):
+        build(place, params, os.open(place.step_lock, os.O_CREAT), lambda told: None)
+    assert list(place.venvs.iterdir()) == []
 
 
 @pytest.mark.parametrize("ready", [True, False], ids=["compiled", "as text"])
