@@ -125,5 +125,13 @@ def _status_line(where: str) -> Iterator[Callable[[str], None]]:
     from rich.console import Console
     from rich.markup import escape
 
-    with Console(stderr=True).status(where) as status:
-        yield lambda text: status.update(f"{escape(where)}: {escape(printable(text, 160))}")
+    status = Console(stderr=True).status(where)
+
+    def spin(text: str) -> None:
+        status.update(f"{escape(where)}: {escape(printable(text, 160))}")
+        status.start()  # not before: while it spins, nobody sees what ssh asks
+
+    try:
+        yield spin
+    finally:
+        status.stop()

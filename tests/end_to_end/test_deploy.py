@@ -1,10 +1,14 @@
 """A real bundle on a board at the end of a real SSH connection, by the commands of a user."""
 
+import contextlib
 import json
+import os
+import pty
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -192,6 +196,30 @@ def test_what_is_asked_wrongly_is_one_line(arguments, message, colour_bundle):
     assert done.returncode != 0
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def test_what_ssh_asks_on_a_terminal_can_be_read(pair, colour_bundle):
+    """An unknown host key: no spinner turns over the question."""
+    door = pair[0]
+    door.forget_host()
+    door.config.write_text(door.config.read_text().replace("StrictHostKeyChecking no", ""))
+    command = ["edgeproof", "deploy", str(colour_bundle), "door", "--ssh-config", str(door.config)]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(Path(__file__).parents[2])
+        os.execv(sys.executable, [sys.executable, "-m", *command])
+    shown = b""
+    while b"[fingerprint])?" not in shown:
+        shown += os.read(terminal, 4096)
+    threading.Event().wait(0.3)  # time enough for a spinner to turn
+    os.write(terminal, b"no\n")
+    with contextlib.suppress(OSError):  # the terminal's end
+        while more := os.read(terminal, 4096):
+            shown += more
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    os.close(terminal)
+    assert b"edgeproof: door: its host key is not known here; connect once with ssh door" in shown
+    assert b"\x1b" not in shown
 
 
 def test_a_whole_installation_carried_along(edgeproof, pair, colour_bundle, camera):
