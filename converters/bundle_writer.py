@@ -19,6 +19,7 @@ from converters.gates import gates
 from converters.golden_set import golden_inputs, record_golden
 from converters.outcome import CSource, Outcome
 from converters.report.page import render_report
+from converters.report.tensors import render_tensor_report
 from converters.subject import Subject
 from edge_runtime.archive import pack_bundle
 from edge_runtime.bundle import manifest_hash_line
@@ -42,6 +43,7 @@ from edge_runtime.manifest import (
 )
 from edge_runtime.matrix import HEADROOM, Matrix, ModelFile, measured_tolerance, parity_matrix
 from edge_runtime.progress import status_line
+from edge_runtime.tensors import TensorOutput
 
 _PACKAGES = (
     "edgeproof",
@@ -117,7 +119,7 @@ def write_bundle(
         StorageError: when it cannot be written.
     """
     shipped = {o.name: o.proof for o in outcomes if o.shipped and o.proof}
-    chosen = golden_inputs(subject.held_out, subject.reference, shipped)
+    chosen = golden_inputs(subject.held_out, subject.reference, shipped, subject.outputs)
     # Of what misses its gate as well: is it the file or the engine?
     matrix = _matrix(subject, outcomes, chosen)
     with storage_errors(folder):
@@ -137,15 +139,18 @@ def write_bundle(
         tensors.parent.mkdir(exist_ok=True)
         golden.tensors.write(tensors)
         manifest = Manifest(
-            schema_version=3,
+            schema_version=4,
             name=name,
-            task="classification",
+            task="tensors" if subject.outputs else "classification",
+            outputs=subject.outputs,
             labels=subject.record.labels,
             preprocess=subject.record.preprocess,
             clip=subject.record.clip,
-            head=EXPORTED,
+            head=None if subject.outputs else EXPORTED,
             temperature=subject.record.temperature,
-            variants=tuple(_variant(folder, o, matrix) for o in outcomes if o.shipped),
+            variants=tuple(
+                _variant(folder, o, matrix, subject.outputs) for o in outcomes if o.shipped
+            ),
             golden=GoldenEntry(
                 frames=tuple(_entry(folder, file) for file in golden.frame_files),
                 tensors=_entry(folder, tensors),
@@ -155,7 +160,8 @@ def write_bundle(
             provenance=_provenance(subject, command),
         )
         report = folder / "report.html"
-        report.write_text(render_report(manifest, outcomes, subject, c_source), encoding="utf-8")
+        render = render_tensor_report if subject.outputs else render_report
+        report.write_text(render(manifest, outcomes, subject, c_source), encoding="utf-8")
         manifest = manifest.model_copy(update={"report": _entry(folder, report)})
         data = manifest.model_dump_json(indent=1).encode()
         (folder / MANIFEST_NAME).write_bytes(data)
@@ -177,6 +183,7 @@ def _matrix(subject: Subject, outcomes: Sequence[Outcome], chosen: np.ndarray) -
             inputs=subject.held_out.inputs[chosen],
             reference=subject.reference[chosen],
             labels=None if labels is None else labels[chosen],
+            outputs=subject.outputs,
             budget_s=_MATRIX_BUDGET_S,
             on_step=say,
         )
@@ -191,13 +198,15 @@ def _is_zip(out: Path) -> bool:
     return out.suffix.lower() == ".zip"
 
 
-def _variant(folder: Path, outcome: Outcome, matrix: Matrix) -> Variant:
+def _variant(
+    folder: Path, outcome: Outcome, matrix: Matrix, outputs: Sequence[TensorOutput]
+) -> Variant:
     assert outcome.proof is not None and outcome.file is not None  # shipped, so it was made
     recipe = outcome.recipe
     is_onnx_int8 = recipe.name == "onnx-int8"
     gate = gates()[recipe.precision]
-    floor = gate.tolerance
-    tolerance = measured_tolerance(matrix, outcome.name, floor)
+    floor = gate.tolerance_of("tensors" if outputs else "classification")
+    tolerance = measured_tolerance(matrix, outcome.name, floor, outputs)
     if recipe.format == "onnx" and gate.half_arithmetic is not None:
         # Sums in half precision round as coarsely as the weights were rounded.
         own_error = outcome.proof.parity.max_abs_error or 0.0
@@ -239,7 +248,7 @@ def _provenance(subject: Subject, command: str) -> dict[str, Any]:
         "training": {
             "run": subject.run.name,
             "architecture": record.architecture,
-            "head": record.head.kind,
+            **({} if subject.outputs else {"head": record.head.kind}),
             "created": record.created,
             "model_sha256": record.model.sha256,
             "versions": record.versions,

@@ -156,10 +156,20 @@ def convert_command(
         Path | None,
         typer.Option(help="The .h5 of a model of JSON."),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="classification|tensors",
+            help="What its answers are: one number per label, or raw tensors such as boxes, maps "
+            "and feature vectors.  [default: what the model tells]",
+            show_default=False,
+        ),
+    ] = None,
     trust: Annotated[
         bool,
         typer.Option(
-            "--trust", help="Run code that a .keras or .h5 file carries. Only of people you trust."
+            "--trust",
+            help="Run code that a .keras, .h5 or JSON file carries. Only of people you trust.",
         ),
     ] = False,
 ) -> None:
@@ -184,6 +194,7 @@ def convert_command(
         channels=channels,
         guess=guess,
         trust=trust,
+        task=task,
     )
     options = ConvertOptions(
         variants=tuple(variant or ()),
@@ -219,6 +230,11 @@ def _keep_as(text: str) -> Literal["float32", "int16"]:
 
 def print_conversion(conversion: Conversion) -> None:
     """Show the table of variants, and where the bundle is."""
+    if conversion.outputs:
+        from converters.tensor_table import print_tensors
+
+        print_tensors(conversion)
+        return
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -234,10 +250,7 @@ def print_conversion(conversion: Conversion) -> None:
         table.add_row(*_row(outcome))
     console = Console()
     console.print(table)
-    for names, problem in _same_text(
-        (o.name, problem) for o in conversion.outcomes if not o.proof for problem in o.problems
-    ):
-        typer.echo(f"{names}: not made: {problem}")
+    print_not_made(conversion)
     for outcome in conversion.outcomes:
         _print_details(outcome)
     _print_abstain(conversion)
@@ -249,6 +262,14 @@ def print_conversion(conversion: Conversion) -> None:
         typer.echo(f"report: {conversion.bundle / 'report.html'}" * conversion.bundle.is_dir())
         quoted = shlex.quote(str(conversion.bundle))
         typer.echo(f"next:   edgeproof run {quoted} --source 0     (a camera; or a file or folder)")
+
+
+def print_not_made(conversion: Conversion) -> None:
+    """Why some variants were not, each reason once."""
+    for names, problem in _same_text(
+        (o.name, problem) for o in conversion.outcomes if not o.proof for problem in o.problems
+    ):
+        typer.echo(f"{names}: not made: {problem}")
 
 
 def _same_text(said: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
@@ -267,6 +288,11 @@ def _print_details(outcome: Outcome) -> None:
         typer.echo(f"{outcome.name}: cannot tell: {doubt}")
     if outcome.repair:
         _print_repair(outcome)
+    print_noise(outcome)
+
+
+def print_noise(outcome: Outcome) -> None:
+    """The noisiest layers, where somebody asked or the gate was missed."""
     if outcome.noise:
         when = " before it was mended" if outcome.repaired else ""
         typer.echo(f"{outcome.name}, noisiest layers{when} (signal to noise, own noise):")
@@ -317,7 +343,7 @@ def _print_repair(outcome: Outcome) -> None:
             changes[0],
             "" if drop is None else f"{100 * drop:.1f}",
             "NaN" if divergence is None else f"{divergence:.1e}",
-            _megabytes(step.bytes),
+            megabytes(step.bytes),
             changes[1],
             f"{step.latency_ms:.2f}",
             changes[2],
@@ -348,7 +374,8 @@ def _print_abstain(conversion: Conversion) -> None:
             )
 
 
-def _megabytes(count: int) -> str:
+def megabytes(count: int) -> str:
+    """Bytes in millions, with two figures."""
     return f"{count / 1e6:.2f}" if count >= 1e5 else f"{count / 1e6:.2g}"
 
 
@@ -366,7 +393,8 @@ def _print_c_source(conversion: Conversion) -> None:
         typer.echo(f"c:      {conversion.bundle / 'c'} (tflite-int8 as C++ source)")
 
 
-def _row(outcome: Outcome) -> list[str]:
+def gate_words(outcome: Outcome) -> str:
+    """How a variant stands with its gate, in rich's markup."""
     gate = "[bold red]missed[/]" if outcome.problems else "[green]passed[/]"
     if outcome.unsure and not outcome.problems:
         gate = "[yellow]cannot tell[/]"
@@ -374,15 +402,19 @@ def _row(outcome: Outcome) -> list[str]:
         gate += ", accepted"
     if outcome.repaired:
         gate += ", repaired"
+    return gate
+
+
+def _row(outcome: Outcome) -> list[str]:
     if outcome.proof is None:
         return [outcome.name, *["-"] * 5, "[bold red]not made[/]"]
     parity = outcome.proof.parity
     return [
         outcome.name,
-        _megabytes(outcome.bytes),
+        megabytes(outcome.bytes),
         "-" if parity.accuracy is None else f"{parity.accuracy:.1%}",
         f"{parity.top1_agreement:.1%}",
         "NaN" if parity.max_abs_error is None else f"{parity.max_abs_error:.2g}",
         f"{outcome.proof.latency_ms:.2f}",
-        gate,
+        gate_words(outcome),
     ]

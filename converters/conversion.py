@@ -156,6 +156,7 @@ def convert_subject(subject: Subject, out: Path, options: ConvertOptions) -> Con
         preprocess=subject.record.preprocess,
         clip=subject.record.clip,
         pixels=subject.calibration.inputs,
+        outputs=subject.outputs,
     )
     outcomes: list[Outcome] = []
     c_source: CSource | None = None
@@ -181,6 +182,7 @@ def convert_subject(subject: Subject, out: Path, options: ConvertOptions) -> Con
         held_out=subject.record.data.held_out,
         labelled=subject.held_out.labels is not None,
         warnings=tuple(subject.warnings()),
+        outputs=subject.outputs,
     )
 
 
@@ -341,6 +343,8 @@ def _make_c_source(
 ) -> CSource:
     """Write the shipped int8 file as C++ source."""
     asked = C_SOURCE in options.variants
+    if subject.outputs:
+        return CSource((), "the C++ source answers labels, and this model raw tensors.", asked)
     origin = next(o for o in outcomes if o.name == C_SOURCE_OF)
     if not origin.shipped or origin.file is None:
         return CSource((), f"is made of {C_SOURCE_OF}, which is not in the bundle.", asked)

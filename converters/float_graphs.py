@@ -107,6 +107,7 @@ def onnx_from_tflite(tflite: bytes) -> bytes:
     """
     import tf2onnx
 
+    names = TfliteGraph(tflite).output_names
     tflite, weights = without_large_weights(tflite)
     with tempfile.TemporaryDirectory(prefix="edgeproof-") as scratch:
         file = Path(scratch) / "float.tflite"
@@ -117,7 +118,11 @@ def onnx_from_tflite(tflite: bytes) -> bytes:
         except Exception as exc:  # tf2onnx raises whatever it meets
             raise ConversionError(f"tf2onnx cannot convert the model: {brief(exc)}") from exc
     graph = OnnxGraph(fresh_model(converted, INPUT_NAME, weights))
-    tidy(graph, input_name=INPUT_NAME, output_name=OUTPUT_NAME)
+    # In whatever order tf2onnx gives several: they have kept their names.
+    by_name = {value.name.removesuffix(":0"): value for value in graph.outputs}
+    if len(names) > 1 and set(by_name) == set(names):
+        graph.set_outputs([by_name[name] for name in names])
+    tidy(graph, input_name=INPUT_NAME, output_names=names)
     return graph.to_bytes()
 
 

@@ -21,6 +21,7 @@ from edge_runtime.golden import GoldenTensors
 from edge_runtime.images import decode_image
 from edge_runtime.matrix import Matrix
 from edge_runtime.preprocess import Preprocess
+from edge_runtime.tensors import TensorOutput, numbers
 
 GOLDEN_INPUTS = 32
 GOLDEN_FRAMES = 4
@@ -28,6 +29,10 @@ GOLDEN_FRAMES = 4
 MAX_INPUT_BYTES = 16 << 20
 # Of all inputs, so many may be there because a variant differs.
 _DIFFERENCES_SHARE = 4
+# Raw tensors ask for fewer inputs, down to one, so that what is recorded fits in these bytes ...
+MAX_OUTPUT_BYTES = 48 << 20
+# ... and beyond so many numbers for a picture, for the proving engine only.
+MOST_RECORDED = 1 << 16
 # The golden set travels to every device: a frame of a phone's full size says no more.
 MAX_FRAME_PIXELS = 1 << 22
 MAX_FRAME_BYTES = 4 << 20
@@ -111,7 +116,11 @@ def record_golden(
     copies, frames = _copy_frames(folder, preprocess, candidates)
     inputs = [preprocess(frame) for frame in frames]
     shape = (len(frames), *preprocess.input_shape)
-    answered = {} if matrix is None else _engine_answers(matrix, proofs, chosen)
+    answered = {}
+    # Megabytes for every engine are not worth it: the proving one's stand for all.
+    if matrix is not None and reference.shape[1] <= MOST_RECORDED:
+        answered = _engine_answers(matrix, proofs, chosen)
+    raw = {name: proof.raw[chosen] for name, proof in proofs.items()}
     return GoldenSet(
         frame_files=tuple(copies),
         tensors=GoldenTensors(
@@ -119,8 +128,11 @@ def record_golden(
             frame_inputs=np.stack(inputs) if inputs else np.zeros(shape, np.uint8),
             inputs=photographs.inputs[chosen],
             reference=reference[chosen],
-            raw={name: proof.raw[chosen] for name, proof in proofs.items()},
-            probabilities={name: proof.probabilities[chosen] for name, proof in proofs.items()},
+            raw=raw,
+            probabilities={
+                name: raw[name] if proof.probabilities is proof.raw else proof.probabilities[chosen]
+                for name, proof in proofs.items()
+            },
             engine_raw=answered,
         ),
     )
@@ -136,15 +148,46 @@ def _engine_answers(
 
 
 def golden_inputs(
-    photographs: Photographs, reference: np.ndarray, proofs: Mapping[str, Proof]
+    photographs: Photographs,
+    reference: np.ndarray,
+    proofs: Mapping[str, Proof],
+    outputs: Sequence[TensorOutput] = (),
 ) -> np.ndarray:
     """`choose_golden` for a conversion: indices of photographs."""
+    if outputs:
+        return _tensor_inputs(photographs, reference, proofs, numbers(outputs))
     count = golden_count(reference.shape[1], photographs.inputs.shape[1:])
     probabilities = {name: proof.probabilities for name, proof in proofs.items()}
     labels = photographs.labels
     if labels is None:  # nobody knows the classes but the model
         labels = np.nan_to_num(reference).argmax(axis=1)
     return choose_golden(labels, reference, probabilities, count)
+
+
+def _tensor_inputs(
+    photographs: Photographs, reference: np.ndarray, proofs: Mapping[str, Proof], size: int
+) -> np.ndarray:
+    """Of raw tensors: where each variant differs most, in turn, and others from all over.
+
+    A detection head answers megabytes to a picture, so that there may be room for one only.
+    """
+    recorded = 1 + len(proofs) * (1 if size > MOST_RECORDED else 4)
+    total = len(photographs.files)
+    room = MAX_OUTPUT_BYTES // (4 * size * recorded)
+    count = min(golden_count(2, photographs.inputs.shape[1:]), max(1, room), total)
+    worst = [_farthest_first(reference, p.probabilities) for p in proofs.values()]
+    different = (i for turn in zip_longest(*worst) for i in turn)
+    chosen: dict[int, None] = {}
+    _add(chosen, different, max(1, count // _DIFFERENCES_SHARE))
+    _add(chosen, np.linspace(0, total, count, endpoint=False).astype(int).tolist(), count)
+    _add(chosen, range(total), count)
+    return np.array(list(chosen), np.int64)
+
+
+def _farthest_first(reference: np.ndarray, answers: np.ndarray) -> list[int]:
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        off = np.nan_to_num(np.abs(answers - reference).max(axis=1), nan=np.inf)
+    return [int(i) for i in np.argsort(-off, kind="stable") if off[i] > 0]
 
 
 def _spread_after(chosen: np.ndarray, total: int) -> list[int]:

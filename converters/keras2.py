@@ -96,8 +96,11 @@ def load_h5(file: Path, *, trust: bool = False) -> Any:
             raise RunError(f"{file}: does not load: {brief(exc)}") from exc
 
 
-def load_json(structure: Path, weights: Path) -> Any:
+def load_json(structure: Path, weights: Path, *, trust: bool = False) -> Any:
     """Build a model from its JSON, and load its weights from an HDF5 file.
+
+    Args:
+        trust: whether code in it may run.
 
     Raises:
         ConversionError: when tf_keras is not installed.
@@ -115,12 +118,13 @@ def load_json(structure: Path, weights: Path) -> Any:
         if '"registered_name"' in text:
             from converters.incoming.keras_file import load_keras3_json
 
-            return load_keras3_json(structure, text, weights)
+            return load_keras3_json(structure, text, weights, trust=trust)
         with status_line("loading TensorFlow"):
             tf_keras = _tf_keras()
         from tensorflow import variable_creator_scope
 
-        _require_plain(structure, described, tf_keras)
+        if not trust:
+            _require_plain(structure, described, tf_keras)
         with quiet_native_stderr(), variable_creator_scope(_no_more_than(structure, stored)):
             model = tf_keras.models.model_from_json(text)
             model.load_weights(weights)

@@ -11,6 +11,7 @@ from converters.prove import Proof
 from converters.quantisation_plan import QuantisationPlan
 from converters.variants import C_SOURCE, Recipe
 from edge_runtime.manifest import Abstain, LayerNoise, RepairStep
+from edge_runtime.tensors import TensorOutput
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +81,7 @@ class Conversion:
         held_out: which part of the data they are: `test` or `val`.
         warnings: what makes the proof worth less.
         labelled: whether anybody knows the right answers.
+        outputs: of a model that answers raw tensors.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -89,6 +91,7 @@ class Conversion:
     held_out: str
     warnings: tuple[str, ...] = ()
     labelled: bool = True
+    outputs: tuple[TensorOutput, ...] = ()
 
     def require(self, accept: Sequence[str] = ()) -> None:
         """Raises ParityError when a variant has problems and is not accepted by name."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from edge_runtime.errors import EngineMissingError
 from edge_runtime.head import Head
 from edge_runtime.manifest import Parity
 from edge_runtime.parity import compare
+from edge_runtime.tensor_parity import compare_tensors
 
 _PREDICT_BATCH = 8
 _TIMED_RUNS = 30
@@ -161,7 +162,7 @@ def prove(
         EngineError: when the file does not load or run.
     """
     engine, raw, probabilities = answers(recipe, file, photographs.inputs, advance)
-    parity = compare(reference, probabilities, photographs.labels)
+    parity = compared(recipe)(reference, probabilities, photographs.labels)
     return Proof(
         parity=parity,
         verdict=gates()[recipe.precision].judge(parity),
@@ -169,6 +170,11 @@ def prove(
         probabilities=probabilities,
         engine=f"{engine.name} {engine.version}".strip(),
     )
+
+
+def compared(recipe: Recipe) -> Callable[..., Parity]:
+    """How a recipe's answers are compared with the reference."""
+    return partial(compare_tensors, outputs=recipe.outputs) if recipe.outputs else compare
 
 
 def proving_engine(recipe: Recipe, file: Path, *, threads: int = 0) -> Engine:
@@ -183,7 +189,7 @@ def proving_engine(recipe: Recipe, file: Path, *, threads: int = 0) -> Engine:
             f"no engine for {recipe.format} is installed to prove it: "
             "pip install 'edgeproof[convert]'"
         )
-    return load_engine(installed[0], file, threads=threads)
+    return load_engine(installed[0], file, threads=threads, outputs=recipe.outputs)
 
 
 def answers(

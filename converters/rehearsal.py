@@ -46,8 +46,12 @@ class Rehearsal:
     def divergence(self, recipe: Recipe, file: Path) -> float:
         """Mean Kullback-Leibler divergence of a file from the trained model, in nats.
 
-        Infinite when it answers NaN. Raises EngineError or TensorError when it does not run.
+        Of raw tensors, which are no distributions, the mean error relative to the ranges. Infinite
+        when it answers NaN. Raises EngineError or TensorError when it does not run.
         """
+        if recipe.outputs:
+            errors = self.errors(recipe, file)
+            return float(errors.mean()) if (errors < 1).all() else math.inf
         _, _, given = answers(recipe, file, self.pictures, lambda _: None)
         divergence = compare(self.reference, given).kl_divergence
         return math.inf if divergence is None else divergence

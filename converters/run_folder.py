@@ -87,6 +87,12 @@ class TrainingRecord(_Part):
         return self
 
 
+class TensorRecord(TrainingRecord):
+    """The same of a model that answers raw tensors: it has no labels."""
+
+    labels: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Photographs:
     """Preprocessed real pictures, or clips.

@@ -21,6 +21,8 @@ from converters.run_folder import (
     read_record,
 )
 from edge_runtime.progress import progress_bar
+from edge_runtime.tensors import TensorOutput, slices
+from edge_runtime.text import printable
 
 # Fewer pictures than this show a quantiser no range worth the name.
 FEW_CALIBRATION = 20
@@ -39,6 +41,8 @@ class Subject:
         reference: float32, (held out, labels): the model's own probabilities.
         taken: of a model from elsewhere, what is known of it from where, in words.
         doubts: what else makes the proof worth less, in words.
+        outputs: of a model that answers raw tensors; `reference` then is as `tensors.joined` has
+            them, and nobody has labelled anything.
     """
 
     run: Path
@@ -49,6 +53,7 @@ class Subject:
     reference: np.ndarray
     taken: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    outputs: tuple[TensorOutput, ...] = ()
 
     @cached_property
     def rehearsal(self) -> Rehearsal:
@@ -61,17 +66,33 @@ class Subject:
     def warnings(self) -> Iterator[str]:
         """What makes this proof worth less, in words."""
         yield from self.doubts
+        yield from self._sameness()
+        if len(self.calibration.inputs) < FEW_CALIBRATION:
+            yield (
+                f"Only {len(self.calibration.inputs)} calibration pictures: int8 and int16x8 take "
+                f"their ranges from them; {FEW_CALIBRATION} are few, 200 are good."
+            )
+
+    def _sameness(self) -> Iterator[str]:
+        """A model that answers all pictures alike is easy to agree with."""
+        if self.outputs:
+            still = [
+                printable(o.name)
+                for o, at in slices(self.outputs)
+                if not np.ptp(self.reference[:, at], axis=0).any()
+            ]
+            if still and len(self.reference) > 1:
+                yield (
+                    f"The trained model answers the same {', '.join(still)} to all "
+                    f"{len(self.reference)} pictures: that every file agrees with it says little."
+                )
+            return
         answers = np.unique(self.reference.argmax(axis=1))
         if len(answers) == 1:
             label = self.record.labels[int(answers[0])]
             yield (
                 f"The trained model answers {label!r} for all {len(self.reference)} pictures: that "
                 "every file agrees with it says little. Look at the training report."
-            )
-        if len(self.calibration.inputs) < FEW_CALIBRATION:
-            yield (
-                f"Only {len(self.calibration.inputs)} calibration pictures: int8 and int16x8 take "
-                f"their ranges from them; {FEW_CALIBRATION} are few, 200 are good."
             )
 
 

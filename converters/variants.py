@@ -27,6 +27,7 @@ from edge_runtime.errors import did_you_mean
 from edge_runtime.head import Head
 from edge_runtime.manifest import Format, Precision
 from edge_runtime.preprocess import Preprocess
+from edge_runtime.tensors import TensorOutput, some_outputs
 
 # More would make a list, not a sentence.
 _TOLD_LABELS = 10
@@ -44,6 +45,7 @@ class Ingredients:
         preprocess: how pictures become the input, for programs that read it from the file.
         pixels: uint8, (samples, H, W, 3): real inputs, for calibration.
         clip: what an input is of, where it is no single picture.
+        outputs: of a model that answers raw tensors.
     """
 
     model: Any
@@ -53,10 +55,13 @@ class Ingredients:
     preprocess: Preprocess
     pixels: np.ndarray
     clip: Clip | None = None
+    outputs: tuple[TensorOutput, ...] = ()
 
     @property
     def description(self) -> str:
         """What the model does, in a sentence, for whoever finds the file alone."""
+        if self.outputs:
+            return f"Answers to a picture: {some_outputs(self.outputs)}."
         what = "clip" if self.clip else "picture"
         if len(self.labels) > _TOLD_LABELS:
             return f"Tells of a {what} which of {len(self.labels)} classes it shows."
@@ -99,12 +104,14 @@ class Recipe:
     Attributes:
         make: gives the graph without metadata; raises ConversionError.
         plans: whether a quantisation plan changes anything: there is something to repair.
+        outputs: what its file answers, where that is raw tensors.
     """
 
     format: Format
     precision: Precision
     make: Callable[[Ingredients, QuantisationPlan], bytes]
     plans: bool = True
+    outputs: tuple[TensorOutput, ...] = ()
 
     @property
     def name(self) -> str:
@@ -129,6 +136,7 @@ class Recipe:
                 preprocess=ingredients.preprocess,
                 clip=ingredients.clip,
                 description=ingredients.description,
+                outputs=ingredients.outputs,
             )
         return with_onnx_metadata(
             graph,
@@ -138,14 +146,16 @@ class Recipe:
             clip=ingredients.clip,
             precision=self.precision,
             description=ingredients.description,
+            outputs=ingredients.outputs,
         )
 
     def of(self, ingredients: Ingredients) -> Recipe:
         """The same recipe; where the model is that variant already, the one that only packs it."""
         if not isinstance(ingredients.model, TrainedModel):
             return self
+        mine = replace(self, outputs=ingredients.outputs)
         pack = ingredients.model.as_it_is(ingredients.head).get(self.name)
-        return self if pack is None else replace(self, make=lambda _, __: pack(), plans=False)
+        return mine if pack is None else replace(mine, make=lambda _, __: pack(), plans=False)
 
 
 def _onnx_float16(ingredients: Ingredients, plan: QuantisationPlan) -> bytes:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edge_runtime.pipeline import Result, Summary, run
     from edge_runtime.preprocess import Preprocess
     from edge_runtime.sources import Frame, Source, SourceEvent, SourceOptions, open_source
+    from edge_runtime.tensor_model import TensorModel
     from edge_runtime.verification import Verification, verify
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "SourceEvent",
     "SourceOptions",
     "Summary",
+    "TensorModel",
     "Verification",
     "compare",
     "decode_image",
@@ -65,6 +67,7 @@ _HOME = {
     "SourceEvent": "sources",
     "SourceOptions": "sources",
     "Summary": "pipeline",
+    "TensorModel": "tensor_model",
     "Verification": "verification",
     "compare": "parity",
     "decode_image": "images",

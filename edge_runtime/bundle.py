@@ -13,7 +13,7 @@ from pathlib import Path
 from edge_runtime.clip import Clip
 from edge_runtime.errors import BundleError, VariantError
 from edge_runtime.files import sha256_file
-from edge_runtime.head import Head
+from edge_runtime.head import AS_THEY_ARE, Head
 from edge_runtime.manifest import (
     MANIFEST_HASH_NAME,
     MANIFEST_NAME,
@@ -92,7 +92,8 @@ class Bundle:
 
     @property
     def head(self) -> Head:
-        return self.manifest.head
+        """What output tensors mean; of raw tensors, one that leaves numbers as they are."""
+        return self.manifest.head or AS_THEY_ARE
 
     @property
     def variants(self) -> tuple[Variant, ...]:

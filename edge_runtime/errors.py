@@ -14,6 +14,7 @@ __all__ = [
     "SinkError",
     "SourceError",
     "StorageError",
+    "TaskError",
     "TensorError",
     "TrustError",
     "VariantError",
@@ -52,6 +53,10 @@ class EngineMissingError(EngineError):
 
 class AcceleratorError(EngineError):
     """An accelerator was required, and nothing of the model runs on one."""
+
+
+class TaskError(EdgeproofError, TypeError):
+    """A bundle is for something else than it is asked for."""
 
 
 class TensorError(EdgeproofError, ValueError):

@@ -25,6 +25,7 @@ class GoldenTensors:
         frame_inputs: what `Preprocess` makes of each: uint8, (frames, H, W, 3).
         inputs: further preprocessed real pictures or clips: uint8, (samples, *input).
         reference: the trained model's probabilities for `inputs`: float32, (samples, labels).
+            Of raw tensors, here and below, all outputs in one row: see `tensors.joined`.
         raw: each variant's output tensor for `inputs`, as it left the engine.
         probabilities: the same after the head: float32, (samples, labels).
         engine_raw: by (variant, engine): that engine's output tensor for the first so many of
@@ -45,7 +46,11 @@ class GoldenTensors:
         arrays |= {"frame_inputs": self.frame_inputs, "inputs": self.inputs}
         arrays |= {"reference": self.reference}
         arrays |= {f"raw/{name}": array for name, array in self.raw.items()}
-        arrays |= {f"probabilities/{name}": array for name, array in self.probabilities.items()}
+        arrays |= {
+            f"probabilities/{name}": array
+            for name, array in self.probabilities.items()
+            if array is not self.raw[name]  # raw tensors have no head: written once
+        }
         arrays |= {f"{_ENGINE}{e}/{name}": array for (name, e), array in self.engine_raw.items()}
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
@@ -57,6 +62,11 @@ class GoldenTensors:
             BundleError: when it is not such a file, or lacks a variant's tensors.
         """
         arrays = _read_arrays(path)
+        arrays |= {
+            f"probabilities/{name}": arrays[f"raw/{name}"]
+            for name in variants
+            if f"probabilities/{name}" not in arrays and f"raw/{name}" in arrays
+        }
         try:
             count = sum(name.startswith("frame/") for name in arrays)
             return cls(

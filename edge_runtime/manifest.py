@@ -13,8 +13,9 @@ from edge_runtime.errors import BundleError
 from edge_runtime.head import Head
 from edge_runtime.preprocess import Preprocess
 from edge_runtime.temperature import Temperature
+from edge_runtime.tensors import MAX_NUMBERS, MAX_OUTPUTS, TensorOutput, numbers
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 MANIFEST_NAME = "bundle.json"
 MANIFEST_HASH_NAME = "bundle.sha256"
 
@@ -59,10 +60,38 @@ class FileEntry(_Record):
     sha256: Sha256
 
 
+class TensorParity(_Record):
+    """How one output of raw tensors compares with the reference's, in its own units.
+
+    Attributes:
+        max_abs_error, mean_abs_error: of all its numbers; `None` where they are not finite.
+        relative_error: `max_abs_error` over the output's range.
+        cosine: smallest of any picture.
+        sqnr_db: power of the reference about its mean over the power of the error, in decibels;
+            `None` where there is no error, the reference never changes, or its numbers are whole.
+        agreement: of whole numbers, the fraction that round to the same; else `None`.
+        channels: how many of its channels change in the reference.
+        flat_channels: how many of these answer one and the same number here.
+    """
+
+    name: str
+    max_abs_error: float | None = None
+    mean_abs_error: float | None = None
+    relative_error: float | None = None
+    cosine: float | None = None
+    sqnr_db: float | None = None
+    agreement: float | None = Field(default=None, ge=0, le=1)
+    nonfinite: int = Field(default=0, ge=0)
+    channels: int = Field(default=0, ge=0)
+    flat_channels: int = Field(default=0, ge=0)
+
+
 class Parity(_Record):
     """How a variant's probabilities compare with the reference's on the same real pictures.
 
-    Intervals are of 95 %. What bundles of schema 1 did not record has a default.
+    Intervals are of 95 %. What bundles of schema 1 did not record has a default. Of raw tensors,
+    errors are the largest of any output, relative to its range (of whole numbers, the share that is
+    another), and there are no first labels.
 
     Attributes:
         samples: number of pictures.
@@ -83,6 +112,7 @@ class Parity(_Record):
             without pictures.
         nonfinite: how many of the variant's numbers are NaN or infinite.
         worst_sample: which picture differs most; look there first.
+        outputs: of raw tensors, each output's figures; empty for probabilities.
     """
 
     samples: int = Field(ge=1)
@@ -105,6 +135,12 @@ class Parity(_Record):
     recall_change: tuple[float | None, ...] = ()
     nonfinite: int = Field(ge=0)
     worst_sample: int = Field(ge=0)
+    outputs: Annotated[tuple[TensorParity, ...], Field(max_length=MAX_OUTPUTS)] = ()
+
+    @property
+    def sqnr_db(self) -> float | None:
+        """Of raw tensors, the worst output's; `None` where none has an error."""
+        return min((o.sqnr_db for o in self.outputs if o.sqnr_db is not None), default=None)
 
     @property
     def accuracy_drop(self) -> float | None:
@@ -269,6 +305,9 @@ class Manifest(_Record):
     """The whole of `bundle.json`.
 
     Attributes:
+        task: `classification`: one probability per label; `tensors`: raw tensors, which have
+            `outputs` and neither labels nor a head.
+        outputs: of raw tensors, in order: each by the name that its tensor has in every file.
         clip: how many frames, how far apart, the model looks at; `None`: it looks at one picture.
         temperature: what makes scores mean what they say; applied where answers are given, not in
             the files, their recorded outputs or the parity figures. `None` up to schema 2, and
@@ -278,13 +317,14 @@ class Manifest(_Record):
         provenance: free-form record of how the bundle came to be: versions, counts, command.
     """
 
-    schema_version: Literal[1, 2, 3]
+    schema_version: Literal[1, 2, 3, 4]
     name: Annotated[str, Field(min_length=1, max_length=200)]
-    task: Literal["classification"]
-    labels: Annotated[tuple[str, ...], Field(min_length=2, max_length=MAX_LABELS)]
+    task: Literal["classification", "tensors"]
+    labels: Annotated[tuple[str, ...], Field(max_length=MAX_LABELS)]
+    outputs: Annotated[tuple[TensorOutput, ...], Field(max_length=MAX_OUTPUTS)] = ()
     preprocess: Preprocess
     clip: Clip | None = None
-    head: Head
+    head: Head | None
     temperature: Temperature | None = None
     variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
     golden: GoldenEntry
@@ -295,10 +335,10 @@ class Manifest(_Record):
 
     @model_validator(mode="after")
     def _coherent(self) -> Manifest:
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError("two labels are the same")
-        if self.head.single and len(self.labels) != 2:
-            raise ValueError(f"a {self.head.kind} head has two labels")
+        if self.task == "tensors":
+            self._require_tensors()
+        else:
+            self._require_labels()
         paths = [entry.path for entry in self.files]
         if len(set(paths)) != len(paths):
             raise ValueError("a file is listed twice")
@@ -306,6 +346,27 @@ class Manifest(_Record):
         if len(set(names)) != len(names):
             raise ValueError("a variant is listed twice")
         return self
+
+    def _require_labels(self) -> None:
+        if len(self.labels) < 2 or self.head is None or self.outputs:
+            raise ValueError("classification has two labels at least, a head and no outputs")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("two labels are the same")
+        if self.head.single and len(self.labels) != 2:
+            raise ValueError(f"a {self.head.kind} head has two labels")
+
+    def _require_tensors(self) -> None:
+        if not self.outputs or self.labels or self.head or self.temperature or self.clip:
+            raise ValueError("raw tensors have outputs, and no labels, head, temperature or clip")
+        if len({output.name for output in self.outputs}) != len(self.outputs):
+            raise ValueError("two outputs have the same name")
+        if numbers(self.outputs) > MAX_NUMBERS:
+            raise ValueError(f"more than {MAX_NUMBERS} numbers are answered")
+
+    @property
+    def answered(self) -> int:
+        """How many numbers stand for the answer to one picture."""
+        return numbers(self.outputs) if self.outputs else len(self.labels)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

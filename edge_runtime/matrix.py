@@ -6,19 +6,29 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from edge_runtime.engines import ENGINES, PEERS, is_installed, load_engine, matrix_engines
+from edge_runtime.engines import (
+    ENGINES,
+    PEERS,
+    Engine,
+    is_installed,
+    load_engine,
+    matrix_engines,
+)
 from edge_runtime.engines.answers import Answers, answer
 from edge_runtime.engines.base import threads_or_all
 from edge_runtime.engines.isolated import answer_isolated, reason
 from edge_runtime.errors import TensorError
 from edge_runtime.head import Head
-from edge_runtime.manifest import Beside, Format, MatrixCell
+from edge_runtime.manifest import Beside, Format, MatrixCell, Parity
 from edge_runtime.parity import compare
+from edge_runtime.tensor_parity import compare_tensors
+from edge_runtime.tensors import TensorOutput, slices
 
 # For each variant on each engine, in seconds: inferences are started for so long ...
 BUDGET_S = 4.0
@@ -36,6 +46,7 @@ NOT_INSTALLED = "not installed"
 
 Grade = Literal["as proven", "farther", "wrong", "none"]
 _Key = tuple[str, str]
+_Compare = Callable[..., Parity]
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,7 @@ def parity_matrix(
     inputs: np.ndarray,
     reference: np.ndarray,
     labels: np.ndarray | None = None,
+    outputs: Sequence[TensorOutput] = (),
     threads: int = 0,
     other_threads: Sequence[int] = (1,),
     engines: Iterable[str] | None = None,
@@ -92,6 +104,7 @@ def parity_matrix(
         inputs: uint8, (samples, H, W, 3), at least one.
         reference: float32, (samples, labels): the trained model's probabilities for them.
         labels: int, (samples,): the right labels, where known.
+        outputs: of raw tensors; `reference` then is as `tensors.joined` has them.
         threads: how many an engine may use, and two peers together; 0 means one for each core.
         other_threads: engines that are no peers run again with so many, see `rethreaded`.
         engines: only these, where given.
@@ -114,9 +127,10 @@ def parity_matrix(
         else:
             for name, path in mine.items():
                 on_step(f"{name} on {engine}")
-                found[name, engine] = _answer_here(engine, path, inputs, threads, budget_s)
+                load = partial(load_engine, engine, path, outputs=outputs)
+                found[name, engine] = _answer_here(load, path, inputs, threads, budget_s)
                 for count in set(other_threads) - {threads_or_all(threads)}:
-                    other = _answer_here(engine, path, inputs, count, budget_s)
+                    other = _answer_here(load, path, inputs, count, budget_s)
                     if isinstance(other, Answers):
                         again[name, engine, count] = head.probabilities(other.values)
 
@@ -128,6 +142,7 @@ def parity_matrix(
             threads=max(1, threads_or_all(threads) // _PEERS_AT_ONCE),
             budget_s=budget_s,
             limit_s=limit_s,
+            outputs=outputs,
             on_step=lambda name: on_step(f"{name} on {engine}"),
         )
         return {(name, engine): answers for name, answers in done.items()}
@@ -135,10 +150,13 @@ def parity_matrix(
     with ThreadPoolExecutor(_PEERS_AT_ONCE) as pool:
         for done in pool.map(ask, peers):
             found |= done
-    return _assembled(files, wanted, found, again, head, reference, labels)
+    compared: _Compare = partial(compare_tensors, outputs=outputs) if outputs else compare
+    return _assembled(files, wanted, found, again, head, reference, labels, compared)
 
 
-def measured_tolerance(matrix: Matrix, variant: str, floor: float) -> float:
+def measured_tolerance(
+    matrix: Matrix, variant: str, floor: float, outputs: Sequence[TensorOutput] = ()
+) -> float:
     """How far a variant's probabilities may lie apart on an engine that did not record them.
 
     `HEADROOM` times the largest difference of any probability between any two engines of the
@@ -147,11 +165,15 @@ def measured_tolerance(matrix: Matrix, variant: str, floor: float) -> float:
 
     Args:
         floor: never less than that.
+        outputs: of raw tensors; those of whole numbers have a limit of their own.
     """
     cells = matrix.cells_of(variant)
     counted = {cell.engine for cell in cells if credible(cell, proving_cell(cells), floor)}
     runs = [p for key, p in matrix.probabilities.items() if _counts(key, variant, counted)]
     runs += [p for key, p in matrix.rethreaded.items() if _counts(key, variant, counted)]
+    if outputs:
+        parts = [at for output, at in slices(outputs) if not output.whole]
+        runs = [np.hstack([p[:, :0], *(p[:, at] for at in parts)]) for p in runs]
     finite = [p for p in runs if np.isfinite(p).all()]
     spread = max((_difference(a, b) for a, b in itertools.combinations(finite, 2)), default=0.0)
     return min(1.0, max(floor, HEADROOM * spread))
@@ -212,10 +234,10 @@ def is_absent(cell: MatrixCell) -> bool:
 
 
 def _answer_here(
-    engine: str, path: Path, inputs: np.ndarray, threads: int, budget_s: float
+    load: Callable[..., Engine], path: Path, inputs: np.ndarray, threads: int, budget_s: float
 ) -> Answers | str:
     try:
-        return answer(load_engine(engine, path, threads=threads), inputs, budget_s=budget_s)
+        return answer(load(threads=threads), inputs, budget_s=budget_s)
     except Exception as exc:  # a broken package raises whatever it meets on import
         return reason(exc, path)
 
@@ -228,6 +250,7 @@ def _assembled(
     head: Head,
     reference: np.ndarray,
     labels: np.ndarray | None,
+    compared: _Compare,
 ) -> Matrix:
     cells: list[MatrixCell] = []
     raw: dict[_Key, np.ndarray] = {}
@@ -237,13 +260,13 @@ def _assembled(
             continue  # an engine for another format
         answers = found[key]
         if isinstance(answers, Answers):
-            cell, answered = _cell(key, answers, head, reference, labels)
+            cell, answered = _cell(key, answers, head, reference, labels, compared)
             if answered is not None:
                 raw[key], probabilities[key] = answers.raw, answered
         else:
             cell = MatrixCell(variant=key[0], engine=key[1], reason=answers)
         cells.append(cell)
-    placed = (_beside_proving(cell, engines, probabilities, reference) for cell in cells)
+    placed = (_beside_proving(cell, engines, probabilities, reference, compared) for cell in cells)
     return Matrix(tuple(placed), raw, probabilities, dict(again))
 
 
@@ -252,6 +275,7 @@ def _beside_proving(
     engines: Sequence[str],
     probabilities: Mapping[_Key, np.ndarray],
     reference: np.ndarray,
+    compared: _Compare,
 ) -> MatrixCell:
     """The cell with what it and the proving engine answer to the inputs that both answered."""
     ran = [engine for engine in engines if (cell.variant, engine) in probabilities]
@@ -259,7 +283,7 @@ def _beside_proving(
         return cell
     both = [probabilities[cell.variant, engine] for engine in (cell.engine, ran[0])]
     count = min(map(len, both))
-    own, proven = (compare(reference[:count], answered[:count]) for answered in both)
+    own, proven = (compared(reference[:count], answered[:count]) for answered in both)
     flips, proven_flips = (round((1 - p.top1_agreement) * count) for p in (own, proven))
     beside = Beside(
         max_abs_error=own.max_abs_error,
@@ -276,12 +300,13 @@ def _cell(
     head: Head,
     reference: np.ndarray,
     labels: np.ndarray | None,
+    compared: _Compare,
 ) -> tuple[MatrixCell, np.ndarray | None]:
     variant, engine = key
     count = len(answers.values)
     try:
         probabilities = head.probabilities(answers.values)
-        parity = compare(
+        parity = compared(
             reference[:count], probabilities, None if labels is None else labels[:count]
         )
     except (TensorError, ValueError) as exc:

@@ -79,6 +79,7 @@ def bundle_matrix(
         head=bundle.head,
         inputs=golden.inputs,
         reference=golden.reference,
+        outputs=bundle.manifest.outputs,
         threads=threads,
         other_threads=(),
         engines=engines,

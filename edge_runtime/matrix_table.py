@@ -25,6 +25,16 @@ _STYLE: dict[Grade, str] = {
 _MARK: dict[Grade, str] = {"as proven": "", "farther": " ~", "wrong": " !", "none": ""}
 
 
+_LEGENDS = {
+    False: "largest error of a probability, and share of the same first labels; "
+    "~ farther than the first engine by more than the tolerance, or more other first labels; "
+    "! more than twice as far",
+    True: "largest error of a number, relative to the range of its output, and signal to noise of "
+    "the worst output; ~ farther than the first engine by more than the tolerance; "
+    "! more than twice as far",
+}
+
+
 def print_matrix(
     record: MatrixRecord, tolerances: Mapping[str, float], console: Console | None = None
 ) -> None:
@@ -39,11 +49,8 @@ def print_matrix(
         console.print(_table(form, record, cells, tolerances))
         for line in _reasons(cells):
             console.print(Text(line, style="dim"))
-    console.print(
-        "largest error of a probability, and share of the same first labels; "
-        "~ farther than the first engine by more than the tolerance, or more other first labels; "
-        "! more than twice as far"
-    )
+    tensors = any(cell.parity and cell.parity.outputs for cell in record.cells)
+    console.print(_LEGENDS[tensors])
 
 
 def _table(
@@ -71,15 +78,18 @@ def _table(
 
 
 def _figures(cell: MatrixCell, proving: MatrixCell | None, tolerance: float, inputs: int) -> Text:
-    """Two lines: error, agreement."""
+    """Two lines: error, and agreement or signal to noise."""
     given = grade(cell, proving, tolerance)
     if cell.parity is None:
         return Text("-", style=_STYLE[given])
     error = cell.parity.max_abs_error
     of = "" if cell.parity.samples == inputs else f" of {cell.parity.samples}"
+    same = f"{cell.parity.top1_agreement:.1%}"
+    if cell.parity.outputs:
+        noise = cell.parity.sqnr_db
+        same = "no noise" if noise is None else f"{noise:.1f} dB"
     return Text(
-        f"{'not finite' if error is None else f'{error:.2g}'}{_MARK[given]}\n"
-        f"{cell.parity.top1_agreement:.1%}{of}",
+        f"{'not finite' if error is None else f'{error:.2g}'}{_MARK[given]}\n{same}{of}",
         style=_STYLE[given],
     )
 

@@ -22,7 +22,7 @@ def bundle_payload(path: Path) -> Iterator[Payload]:
     """Every file of a bundle with its hash, what checks it on the device, and what starts it.
 
     Raises:
-        BundleError: when it is no whole bundle.
+        BundleError: when it is no whole bundle, or one that `edgeproof run` does not take.
     """
     if path.suffix == ".age":
         # Only the device can read it: it goes along as it is, and is checked there.
@@ -30,6 +30,12 @@ def bundle_payload(path: Path) -> Iterator[Payload]:
         return
     bundle = Bundle.open(path)
     bundle.check_files()
+    if bundle.manifest.outputs:
+        raise BundleError(
+            f"{path}: answers raw tensors, which edgeproof run cannot show: there is nothing to "
+            "start and watch. Copy it with the program that uses it (edge_runtime.TensorModel), "
+            "and run edgeproof verify there."
+        )
     listed = [PayloadFile(e.path, e.sha256, e.bytes) for e in bundle.manifest.files]
     yield Payload(
         name=_name(path),

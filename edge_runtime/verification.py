@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +16,9 @@ from edge_runtime.images import decode_image
 from edge_runtime.machine import computes_in_half, is_this_processor
 from edge_runtime.manifest import Variant
 from edge_runtime.model_labels import carries_other_labels
-from edge_runtime.text import printable
+from edge_runtime.tensor_parity import WHOLE_LIMIT, output_errors
+from edge_runtime.tensors import TensorOutput
+from edge_runtime.text import count_of, printable
 
 # Their activations are rounded out of floats while they run: the last bit of one, which another
 # processor's kernels give otherwise, moves a whole step (docs/arm.md).
@@ -135,7 +137,7 @@ def _check_variant(
     subject = f"{variant.name} on {engine_name}"
     try:
         file = bundle.checked_file(variant.file)
-        engine = load_engine(engine_name, file, threads=threads)
+        engine = load_engine(engine_name, file, threads=threads, outputs=bundle.manifest.outputs)
         raw = engine.infer(golden.inputs)
     except BundleError:
         raise
@@ -159,6 +161,8 @@ def _check_variant(
         off = _max_difference(from_recorded, proven)
         return Check(subject, "differs", "head", off, f"head off by up to {off:.2g}")
     recorded = _record_for(bundle, golden, variant, engine)
+    if bundle.manifest.outputs:
+        return _compared_tensors(subject, answered, recorded, bundle.manifest.outputs)
     return _compared(subject, answered, recorded, golden.reference)
 
 
@@ -254,6 +258,30 @@ def _compared(
     return Check(subject, "differs", "engine", float(off[worst, 0]), detail)
 
 
+def _compared_tensors(
+    subject: str, answered: np.ndarray, recorded: _Recorded, outputs: Sequence[TensorOutput]
+) -> Check:
+    """Errors are relative to each output's range; the output that is farthest off is named."""
+    limits = recorded.limits[:, 0]
+    by_output = output_errors(answered, recorded.probabilities, outputs)
+    output, off = max(by_output, key=lambda e: float((e[1] / _limits(e[0], limits)).max()))
+    allowed = _limits(output, limits)
+    worst = int((off / allowed).argmax())
+    of = "whole numbers of" if output.whole else "the range of"
+    detail = (
+        f"{len(limits)} inputs, max off {off[worst]:.2g} of {of} {printable(output.name)!r} "
+        f"(limit {allowed[worst]:.2g}) {recorded.by}; {count_of(len(outputs), 'output')}"
+    )
+    same = bool((off <= allowed).all())
+    stage: Stage = "head" if same else "engine"
+    return Check(subject, "same" if same else "differs", stage, float(off[worst]), detail)
+
+
+def _limits(output: TensorOutput, limits: np.ndarray) -> np.ndarray:
+    """How far each input's may lie: a few whole numbers, such as classes, may be other ones."""
+    return np.maximum(limits, WHOLE_LIMIT) if output.whole else limits
+
+
 def _within(answered: np.ndarray, recorded: np.ndarray, tolerance: float | np.ndarray) -> bool:
     # Written so that a NaN on either side fails.
     return bool(np.isfinite(answered).all() and (np.abs(answered - recorded) <= tolerance).all())
@@ -271,7 +299,7 @@ def _max_levels(made: np.ndarray, recorded: np.ndarray) -> int:
 def _require_shapes(bundle: Bundle, golden: GoldenTensors) -> None:
     """The tensors are hashed, but a bundle made by someone else's program may still not fit."""
     frame_shape, shape = bundle.preprocess.input_shape, bundle.manifest.input_shape
-    labels = len(bundle.labels)
+    labels = bundle.manifest.answered
     samples = len(golden.inputs)
     recorded = [golden.reference, *golden.probabilities.values()]
     fits = (

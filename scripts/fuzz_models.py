@@ -2,6 +2,8 @@
 
     python scripts/fuzz_models.py FILE... --mutations 2000 [--seed 0]
 
+A FILE of JSON has its weights beside it; either is mutated.
+
 Each mutation must end in facts or in one line of error: no crash of this process, no traceback, no
 more memory or time than the limits. What kills the opening process is counted: it may die,
 we are not. Exits with 1 when a rule was broken.
@@ -23,11 +25,13 @@ from pathlib import Path
 
 from converters.errors import EdgeproofError
 from converters.incoming.inspection import Inspector, Limits
-from converters.incoming.kinds import kind_of
+from converters.incoming.kinds import kind_of, weights_beside
 
 LIMITS = Limits(seconds=60.0, memory_bytes=3 << 30)
 # Beyond the child's limit: what Python and a slow machine take on top.
 _GRACE_S = 15.0
+# Of a model of JSON: how often its weights are mutated instead.
+_WEIGHTS_SHARE = 0.3
 
 
 @dataclass
@@ -89,14 +93,23 @@ def write_mutation(file: Path, target: Path, rng: random.Random) -> None:
 def fuzz(file: Path, mutations: int, seed: int, limits: Limits = LIMITS) -> Tally:
     """Open so many mutations of a file."""
     kind, rng, tally = kind_of(file), random.Random(seed), Tally()
+    weights = weights_beside(file, None) if kind == "json" else None
     with tempfile.TemporaryDirectory(prefix="edgeproof-") as folder, Inspector(limits) as inspector:
         target = Path(folder) / f"mutation{file.suffix}"
+        beside = Path(folder) / "weights.h5"
+        reader = {"weights": str(beside)} if weights else {}
         for number in range(mutations):
-            write_mutation(file, target, rng)
+            if weights and rng.random() < _WEIGHTS_SHARE:
+                shutil.copyfile(file, target)
+                write_mutation(weights, beside, rng)
+            else:
+                write_mutation(file, target, rng)
+                if weights:
+                    shutil.copyfile(weights, beside)
             start = time.monotonic()
             try:
                 found = kind_of(target)
-                inspector.facts(found if found in ("run", kind) else kind, target)
+                inspector.facts(found if found in ("run", kind) else kind, target, **reader)
                 outcome = "opened"
             except EdgeproofError as exc:
                 text = str(exc)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.errors import ConversionError, RunError, brief
+from converters.incoming.fingerprint import fingerprint, require_same
 
 _READERS = {
     "tflite": "converters.incoming.readers.tflite",
@@ -39,9 +40,13 @@ def serve(memory_bytes: int) -> None:
 
 def _answer(question: dict[str, Any]) -> dict[str, Any]:
     kind, path = question.pop("kind"), Path(question.pop("path"))
+    beside = [Path(question["weights"])] if question.get("weights") else []
     try:
         reader = importlib.import_module(_READERS[kind])
-        return {"facts": reader.read(path, **question).model_dump(mode="json")}
+        read = fingerprint(path, beside)
+        facts = reader.read(path, **question).model_copy(update={"sha256": read})
+        require_same(path, read, beside)  # what was read is what was hashed
+        return {"facts": facts.model_dump(mode="json")}
     except (RunError, ConversionError) as exc:
         return {"error": str(exc), "type": type(exc).__name__}
     except MemoryError:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from converters.incoming.front import ForeignOptions
     from converters.incoming.guess import Guess
     from converters.incoming.kinds import Kind
+    from converters.incoming.task import TaskName
     from converters.outcome import Conversion
 
 T = TypeVar("T")
@@ -36,13 +37,16 @@ def foreign_options(
     channels: str | None,
     guess: bool,
     trust: bool,
+    task: str | None,
 ) -> ForeignOptions:
     """As typed. Raises typer.BadParameter."""
     from converters.incoming.convention import Asked, numbers, size_of
     from converters.incoming.front import ForeignOptions
+    from converters.incoming.task import TASKS
 
     one_of("--fit", fit, FITS)
     one_of("--channels", channels, ("rgb", "bgr"))
+    one_of("--task", task, TASKS)
     scales = _parsed("--scale", scale, numbers)
     if scales is not None and len(scales) != 1:
         raise typer.BadParameter("is one number; --std has one a channel", param_hint="--scale")
@@ -57,7 +61,8 @@ def foreign_options(
         asked["fit"] = fit
     if guess and any(asked[name] is not None for name in ("scale", "mean", "std", "channels")):
         raise typer.BadParameter("asks for what the others say already", param_hint="--guess")
-    return ForeignOptions(labels, calibrate, weights, Asked(**asked), guess, trust)
+    known = cast("TaskName | None", task)
+    return ForeignOptions(labels, calibrate, weights, Asked(**asked), guess, trust, known)
 
 
 def one_of(option: str, text: str | None, known: tuple[str, ...]) -> None:

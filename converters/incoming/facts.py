@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -56,7 +57,9 @@ class Facts(_Fact):
         labels: in the order of the answers; `labels_origin` says who says so.
         channels: `rgb` or `bgr`.
         ends_in: the operator that makes the answers: `softmax`, `sigmoid` or empty.
+        last: that operator or layer as the file calls it; empty where nobody can tell.
         notes: what else a user should know, in words.
+        sha256: of what was read: see `fingerprint`.
     """
 
     inputs: tuple[TensorFacts, ...]
@@ -68,5 +71,12 @@ class Facts(_Fact):
     channels: str = ""
     channels_origin: _Text = ""
     ends_in: str = ""
+    last: _Text = ""
     name: _Text = ""
     notes: tuple[_Text, ...] = ()
+    sha256: str = ""
+
+
+def plain_name(name: str) -> str:
+    """An output's name without what TensorFlow hangs on it: `StatefulPartitionedCall:1`."""
+    return re.sub(r"[^\w./-]+", "_", name.removesuffix(":0")).strip("_")[:100]

@@ -12,24 +12,38 @@ import numpy as np
 from converters.errors import ConversionError, RunError
 from converters.incoming.convention import Asked, Convention, Taken, convention_of
 from converters.incoming.facts import Facts
+from converters.incoming.fingerprint import require_same
 from converters.incoming.guess import Guess, guesses, is_sure
 from converters.incoming.inspection import Inspector
 from converters.incoming.kinds import Kind, weights_beside
-from converters.incoming.labels import labels_of
+from converters.incoming.labels import is_named, labels_of
 from converters.incoming.onnx2tf import HOW_TO_INSTALL, find_onnx2tf
-from converters.incoming.pictures import Drawn, Found, draw, few_of, find_pictures, indices_of
+from converters.incoming.pictures import (
+    Drawn,
+    Found,
+    draw,
+    few_of,
+    find_pictures,
+    indices_of,
+    picture_doubts,
+)
+from converters.incoming.task import Task, TaskName, task_of
 from converters.prove import raw_answers, reference_probabilities
 from converters.run_folder import DataEntry, ModelEntry, TrainingRecord
 from converters.subject import Subject
 from converters.trained import TrainedModel
 from converters.variants import RECIPES
-from edge_runtime.files import sha256_file
 from edge_runtime.head import Head, HeadKind
 from edge_runtime.progress import progress_bar, status_line
 
 # Softmax of eight bits over a thousand labels is as far from 1 as this.
 _SUM_TOLERANCE = 0.02
 _GUESS_PICTURES = 200
+# So many tell whether shapes depend on the picture, and what answers look like.
+_LOOKED_AT = 4
+_WITH_CODE = ("keras", "h5", "json")
+# Their libraries open a path, not bytes that were hashed.
+_BY_PATH = (*_WITH_CODE, "savedmodel")
 # A model that is right less often than this was perhaps asked in a way it was not trained for.
 _DOUBTFUL_ACCURACY = 0.7
 
@@ -44,6 +58,7 @@ class ForeignOptions:
         weights: of a model whose structure is JSON.
         guess: whether the usual conventions are tried instead of asking.
         trust: whether code in the file may run.
+        task: what its answers are taken for; unless given, what the model tells.
     """
 
     labels: Path | None = None
@@ -52,6 +67,7 @@ class ForeignOptions:
     asked: Asked = field(default_factory=Asked)
     guess: bool = False
     trust: bool = False
+    task: TaskName | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,20 +108,41 @@ def prepare_foreign(
     """
     found = find_pictures(_pictures(path, options))
     reader: dict[str, Any] = {}
-    if kind in ("keras", "h5", "json"):
+    if kind in _WITH_CODE:
         reader["trust"] = options.trust
     if options.weights is not None and kind != "json":
         raise RunError(f"{path}: holds its own weights; --weights is for a model of JSON.")
     if kind == "json":
-        del reader["trust"]
         reader["weights"] = str(weights_beside(path, options.weights))
     with status_line(f"looking at {path.name}"), Inspector() as inspector:
         facts = inspector.facts(kind, path, **reader)
-    _require_one_output(path, facts)
     asked = replace(options.asked, scale=1.0) if options.guess else options.asked
     convention, taken = convention_of(str(path), facts, asked)
     model = _opened(kind, path, facts, convention, reader)
-    units = raw_answers(model, few_of(found, convention.preprocess, 1).inputs).shape[1]
+    given = model.tensors(few_of(found, convention.preprocess, _LOOKED_AT).inputs)
+    units = given[0][0].size
+    named = options.labels is not None or is_named(facts, units, found)
+    task = task_of(str(path), facts, given, options.task, named=named)
+    if task.name == "tensors":
+        _require_no_labels(path, options, task)
+        taken = (*taken, Taken("answers", f"{task.form}, as raw tensors", task.why))
+        tell(taken, ())
+        from converters.incoming.tensors import tensor_subject
+
+        subject = tensor_subject(
+            path,
+            model,
+            facts,
+            found,
+            given,
+            taken,
+            samples=samples,
+            calibration=calibration,
+            seed=seed,
+            sha256=facts.sha256,
+        )
+        variants, notes = _what_to_make(model, subject.record.head, kind)
+        return Prepared(subject, taken, variants, notes)
     labels, from_where = labels_of(facts, units, options.labels, found)
     indices = indices_of(found, labels)
     tried: tuple[Guess, ...] = ()
@@ -174,19 +211,35 @@ def _pictures(path: Path, options: ForeignOptions) -> Path:
     return options.calibrate
 
 
-def _require_one_output(path: Path, facts: Facts) -> None:
-    if len(facts.outputs) != 1:
-        listed = ", ".join(f"{t.name} {t.shape_text}" for t in facts.outputs[:6])
-        raise RunError(
-            f"{path}: has {len(facts.outputs)} outputs ({listed}); models with one convert. Export "
-            "it with the one that answers a probability per label."
-        )
+def _require_no_labels(path: Path, options: ForeignOptions, task: Task) -> None:
+    """What is said of labels is of no use to raw tensors. Raises RunError."""
+    for option, given in (("--labels", options.labels), ("--guess", options.guess)):
+        if given:
+            raise RunError(
+                f"{path}: answers {task.form} ({task.why}), packed as raw tensors; {option} is for "
+                "one probability per label."
+            )
 
 
 def _opened(
     kind: Kind, path: Path, facts: Facts, convention: Convention, reader: dict[str, Any]
 ) -> Any:
-    """The model on its own runtime; the file was opened before in another process."""
+    """The model on its own runtime; the file was opened before in another process.
+
+    Raises RunError when it is not the same any more.
+    """
+    beside = [Path(reader["weights"])] if "weights" in reader else []
+    if kind in _BY_PATH:
+        require_same(path, facts.sha256, beside)
+    model = _loaded(kind, path, facts, convention, reader)
+    if kind in _BY_PATH:
+        require_same(path, facts.sha256, beside)
+    return model
+
+
+def _loaded(
+    kind: Kind, path: Path, facts: Facts, convention: Convention, reader: dict[str, Any]
+) -> Any:
     from converters.incoming import models
 
     if kind == "tflite":
@@ -204,7 +257,7 @@ def _opened(
     from converters.keras2 import load_h5, load_json
 
     if kind == "json":
-        loaded = load_json(path, Path(reader["weights"]))
+        loaded = load_json(path, Path(reader["weights"]), trust=reader["trust"])
     else:
         loaded = load_h5(path, trust=reader["trust"])
     return models.KerasModel(path, facts, convention, loaded)
@@ -264,7 +317,7 @@ def _subject(
         labels=labels,
         preprocess=model.convention.preprocess,  # type: ignore[attr-defined]
         head=head,
-        model=ModelEntry(path="model", sha256=_hash(path)),
+        model=ModelEntry(path="model", sha256=model.facts.sha256),  # type: ignore[attr-defined]
         data=DataEntry(root=str(path.parent), train=(), val=(), test=(), held_out="test"),
     )
     held_out = drawn.held_out
@@ -295,25 +348,10 @@ def _doubts(drawn: Drawn, labels: tuple[str, ...], head: Head, reference: np.nda
     if head.kind == "logits" and labels == tuple(map(str, range(len(labels)))):
         doubts.append(
             f"The model answers {len(labels)} numbers that are no probabilities, and nobody has "
-            "named them. They are taken for classes before a softmax; if they are features, this "
-            "proof is of their largest one only: give the model its classifier first."
+            "named them. They are taken for classes before a softmax; if they are features, "
+            "--task tensors packs and proves all of them."
         )
-    if drawn.shared:
-        doubts.append(
-            f"There are only {len(drawn.held_out.inputs)} pictures: the same ones set the ranges "
-            "of int8 and judge it, which flatters it. A hundred more would tell."
-        )
-    if drawn.damaged:
-        doubts.append(
-            f"{len(drawn.damaged)} pictures could not be read and are left out, such as "
-            f"{drawn.damaged[0].name}."
-        )
-    return doubts
-
-
-def _hash(path: Path) -> str:
-    """Of a file; of a folder, of its graph."""
-    return sha256_file(path if path.is_file() else path / "saved_model.pb")
+    return doubts + picture_doubts(drawn)
 
 
 def _what_to_make(
@@ -337,6 +375,6 @@ def require_known(kind: Kind, options: ForeignOptions) -> None:
     """Refuse what a run of ours cannot be told. Raises ConversionError."""
     if kind == "run" and options != ForeignOptions():
         raise ConversionError(
-            "--labels, --calibrate, --weights, --guess, --trust and what is said of pixels are for "
-            "models from elsewhere; a training run says all that itself."
+            "--labels, --calibrate, --weights, --guess, --trust, --task and what is said of pixels "
+            "are for models from elsewhere; a training run says all that itself."
         )

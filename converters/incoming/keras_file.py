@@ -58,12 +58,14 @@ def load_keras3_h5(file: Path, structure: Any, *, trust: bool) -> Any:
     return keras.saving.load_model(file, compile=False, safe_mode=not trust)
 
 
-def load_keras3_json(structure: Path, text: str, weights: Path) -> Any:
+def load_keras3_json(structure: Path, text: str, weights: Path, *, trust: bool) -> Any:
     """Build a model that Keras 3 wrote as JSON, and load its weights."""
     from converters.keras_quiet import keras
 
-    require_plain_objects(structure, json.loads(text), keras)
-    model = keras.models.model_from_json(text)
+    described = json.loads(text)
+    if not trust:
+        require_plain_objects(structure, described, keras)
+    model = keras.saving.deserialize_keras_object(described, safe_mode=not trust)
     model.load_weights(weights)
     return model
 

@@ -49,6 +49,11 @@ def labels_of(
     return tuple(map(str, range(count))), Taken("labels", f"numbers 0 to {count - 1}", origin)
 
 
+def is_named(facts: Facts, units: int, found: Found) -> bool:
+    """Whether the file or the class folders have a label for each answer."""
+    return max(units, 2) in (len(facts.labels), len(found.names))
+
+
 def _some(labels: Sequence[str]) -> str:
     """How many, and the first few."""
     first = ", ".join(repr(printable(label)) for label in labels[:_SHOWN])

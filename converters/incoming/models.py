@@ -4,54 +4,99 @@ from __future__ import annotations
 
 import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from converters.errors import ConversionError, brief
+from converters.errors import ConversionError, RunError, brief
 from converters.incoming.convention import Convention
-from converters.incoming.facts import Facts
+from converters.incoming.facts import Facts, plain_name
+from converters.incoming.fingerprint import checked_bytes, require_same
+from converters.incoming.matching import Place, in_order, places_of
+from converters.tflite.graph import TfliteGraph
 from converters.trained import TrainedModel
 from edge_runtime.head import Head
+from edge_runtime.tensors import TensorOutput, joined
 
 
 @dataclass(eq=False)
-class _Model(TrainedModel):
+class Model(TrainedModel):
     """What they share.
 
     Attributes:
         path: the file or folder.
         facts: what it says of itself.
         convention: how pictures become its input.
+        outputs: its raw tensors, in its own order, once it is known that they are; then `answers`
+            are as `tensors.joined` has them.
+        probe: uint8, (samples, H, W, 3): pictures that tell the outputs of other files apart.
     """
 
     path: Path
     facts: Facts
     convention: Convention
 
+    outputs: tuple[TensorOutput, ...] = field(default=(), init=False)
+    probe: np.ndarray | None = field(default=None, init=False)
+
     def answers(self, pixels: np.ndarray) -> np.ndarray:
-        try:
-            given = self.answers_to(self.convention.values(pixels))
-        except ConversionError:
-            raise
-        except Exception as exc:  # runtimes raise their own, unrelated classes
-            raise ConversionError(f"{self.path}: does not run: {brief(exc)}") from exc
-        flat = np.asarray(given, np.float32)
+        given = self.tensors(pixels)
+        if self.outputs:
+            return joined(given, self.outputs)
+        flat = given[0]
         units = max(flat.shape[1:], default=1)
-        if flat.size == len(pixels) * units:
+        if len(given) == 1 and flat.size == len(pixels) * units:
             return flat.reshape(len(pixels), units)
         raise ConversionError(
             f"{self.path}: answers {flat.shape[1:]} numbers for a picture, such as boxes or a map; "
-            "models that answer one number per label convert."
+            "--task tensors packs them as raw tensors."
         )
 
+    def content(self) -> bytes:
+        """The file, the same that was looked at. Raises RunError when it was changed."""
+        return checked_bytes(self.path, self.facts.sha256)
+
+    def tensors(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """Every output: float32, (samples, *shape), without the batch axis.
+
+        Raises:
+            ConversionError: when its runtime fails, or a shape depends on the picture.
+        """
+        try:
+            given = self.answers_to(self.convention.values(pixels))
+        except (ConversionError, RunError):
+            raise
+        except Exception as exc:  # runtimes raise their own, unrelated classes
+            raise ConversionError(f"{self.path}: does not run: {brief(exc)}") from exc
+        return [np.asarray(values, np.float32) for values in given]
+
     @abstractmethod
-    def answers_to(self, values: np.ndarray) -> np.ndarray:
-        """The output for inputs as the model itself takes them, float32."""
+    def answers_to(self, values: np.ndarray) -> list[np.ndarray]:
+        """Each output for inputs as the model itself takes them: (samples, *shape)."""
+
+    def one_by_one(
+        self, values: np.ndarray, ask: Callable[[np.ndarray], Sequence[np.ndarray]]
+    ) -> list[np.ndarray]:
+        """`answers_to`, where a model is asked for one picture at a time.
+
+        Args:
+            ask: gives every output for a batch of one.
+        """
+        rows = [[_without_batch(a) for a in ask(value[np.newaxis])] for value in values]
+        for number, answers in enumerate(zip(*rows, strict=True)):
+            shapes = sorted({a.shape for a in answers})
+            if len(shapes) > 1:
+                raise ConversionError(
+                    f"{self.path}: output {self.facts.outputs[number].name!r} has another shape "
+                    f"for another picture, such as {shapes[0]} and {shapes[-1]}: as many boxes as "
+                    "it finds. Export it with a fixed number of them, or without the "
+                    "non-maximum suppression."
+                )
+        return [np.stack(answers) for answers in zip(*rows, strict=True)]
 
     def onnx(self, head: Head, tflite: Callable[[], bytes]) -> bytes:
         from converters.float_graphs import onnx_from_tflite
@@ -61,7 +106,29 @@ class _Model(TrainedModel):
     def tflite(self, head: Head) -> bytes:
         from converters.tflite.packing import pack
 
-        return pack(self.plain_tflite(), self.convention, head)
+        plain = self.plain_tflite()
+        return pack(plain, self.convention, head, self.places(plain))
+
+    def places(self, tflite: bytes) -> tuple[Place, ...]:
+        """Where a TFLite file made of the model has each raw tensor; empty where there are none.
+
+        Raises:
+            ConversionError: when it cannot be told.
+        """
+        if not self.outputs:
+            return ()
+        assert self.probe is not None  # it comes with the outputs
+        interpreter = interpreter_of(tflite)
+        taken = interpreter.get_input_details()[0]
+        values = self.convention.values(self.probe)
+        if tuple(taken["shape"][1:]) != values.shape[1:]:  # onnx2tf makes NHWC of NCHW
+            values = replace(self.convention, layout="nhwc").values(self.probe)
+        given = self.one_by_one(values, partial(asked, interpreter))
+        graph = TfliteGraph(tflite)
+        by_tensor = graph.signature_names()
+        details = interpreter.get_output_details()
+        names = [by_tensor.get(d["index"], plain_name(d["name"])) for d in details]
+        return places_of(self.outputs, self.tensors(self.probe), given, names, "the TFLite file")
 
     @abstractmethod
     def plain_tflite(self) -> bytes:
@@ -69,7 +136,7 @@ class _Model(TrainedModel):
 
 
 @dataclass(eq=False)
-class KerasModel(_Model):
+class KerasModel(Model):
     """A Keras model, of Keras 3 or tf_keras, on TensorFlow."""
 
     model: Any
@@ -83,11 +150,19 @@ class KerasModel(_Model):
         )
         return asked
 
-    def answers_to(self, values: np.ndarray) -> np.ndarray:
+    def answers_to(self, values: np.ndarray) -> list[np.ndarray]:
         from converters.keras_quiet import tensorflow
 
         dtype = self.facts.inputs[0].dtype
-        return np.asarray(self._asked(tensorflow.constant(values.astype(dtype))))
+        given = self._asked(tensorflow.constant(values.astype(dtype)))
+        found = [np.asarray(part) for part in tensorflow.nest.flatten(given)]
+        for part, facts in zip(found, self.facts.outputs, strict=True):
+            if part.shape[:1] != (len(values),):
+                raise ConversionError(
+                    f"{self.path}: output {facts.name!r} is {part.shape} for {len(values)} "
+                    "pictures; the first axis must be theirs."
+                )
+        return found
 
     def plain_tflite(self) -> bytes:
         from converters.float_graphs import plain_tflite_from_keras
@@ -95,19 +170,19 @@ class KerasModel(_Model):
         shape = self.convention.values(
             np.zeros((1, *self.convention.preprocess.input_shape), np.uint8)
         ).shape
-        return plain_tflite_from_keras(self.model, (None, *shape[1:]))
+        # Raw tensors have a batch of one: shapes that are computed from it are constants then.
+        return plain_tflite_from_keras(self.model, (1 if self.outputs else None, *shape[1:]))
 
 
 @dataclass(eq=False)
-class SavedModelModel(_Model):
+class SavedModelModel(Model):
     """A SavedModel's signature on TensorFlow."""
 
     model: Any
 
-    def answers_to(self, values: np.ndarray) -> np.ndarray:
-        values = values.astype(self.facts.inputs[0].dtype)
+    def answers_to(self, values: np.ndarray) -> list[np.ndarray]:
         # A signature may be fixed to one picture.
-        return np.concatenate([self.model.answers(value[np.newaxis]) for value in values])
+        return self.one_by_one(values.astype(self.facts.inputs[0].dtype), self.model.answers)
 
     def plain_tflite(self) -> bytes:
         from converters.incoming.savedmodel import tflite_from_savedmodel
@@ -119,7 +194,7 @@ class SavedModelModel(_Model):
 
 
 @dataclass(eq=False)
-class TfliteModel(_Model):
+class TfliteModel(Model):
     """A TFLite file on LiteRT."""
 
     _interpreter: Any = field(default=None, init=False)
@@ -127,7 +202,7 @@ class TfliteModel(_Model):
     def plain_tflite(self) -> bytes:
         if self.facts.precision:
             raise ConversionError(self.why_not)
-        return self.path.read_bytes()
+        return self.content()
 
     @property
     def why_not(self) -> str:
@@ -151,53 +226,39 @@ class TfliteModel(_Model):
     def _packed(self, head: Head) -> bytes:
         from converters.tflite.packing import pack
 
-        return pack(self.path.read_bytes(), self.convention, head)
+        return pack(self.content(), self.convention, head, self.places(b""))
 
-    def answers_to(self, values: np.ndarray) -> np.ndarray:
-        interpreter = self._loaded(values.shape[1:])
-        taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-        rows = []
-        for value in values:
-            interpreter.set_tensor(taken["index"], _as_stored(value[np.newaxis], taken))
-            interpreter.invoke()
-            rows.append(_as_real(interpreter.get_tensor(given["index"]), given))
-        return np.concatenate(rows)
+    def places(self, tflite: bytes) -> tuple[Place, ...]:
+        return in_order(self.outputs)  # it is the model's own file
 
-    def _loaded(self, shape: tuple[int, ...]) -> Any:
+    def answers_to(self, values: np.ndarray) -> list[np.ndarray]:
         if self._interpreter is None:
-            from ai_edge_litert.interpreter import Interpreter
-
-            from edge_runtime.quiet import quiet_native_stderr
-
-            with quiet_native_stderr():
-                interpreter = Interpreter(model_path=str(self.path))
-                taken = interpreter.get_input_details()[0]
-                if tuple(taken["shape"]) != (1, *shape):
-                    interpreter.resize_tensor_input(taken["index"], (1, *shape))
-                interpreter.allocate_tensors()
-            self._interpreter = interpreter
-        return self._interpreter
+            self._interpreter = interpreter_of(self.content(), values.shape[1:])
+        return self.one_by_one(values, partial(asked, self._interpreter))
 
 
 @dataclass(eq=False)
-class OnnxModel(_Model):
+class OnnxModel(Model):
     """An ONNX file on onnxruntime."""
 
     _session: Any = field(default=None, init=False)
 
-    def answers_to(self, values: np.ndarray) -> np.ndarray:
+    def answers_to(self, values: np.ndarray) -> list[np.ndarray]:
         if self._session is None:
             import onnxruntime
 
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 3
+            # By its path: external data lies beside it.
             self._session = onnxruntime.InferenceSession(
                 str(self.path), options, providers=["CPUExecutionProvider"]
             )
+            require_same(self.path, self.facts.sha256)
         name = self._session.get_inputs()[0].name
-        values = values.astype(self.facts.inputs[0].dtype)
-        rows = [self._session.run(None, {name: value[np.newaxis]})[0] for value in values]
-        return np.concatenate(rows)
+        return self.one_by_one(
+            values.astype(self.facts.inputs[0].dtype),
+            lambda batch: self._session.run(None, {name: batch}),
+        )
 
     def onnx(self, head: Head, tflite: Callable[[], bytes]) -> bytes:
         if self.facts.precision:
@@ -213,14 +274,17 @@ class OnnxModel(_Model):
     def _packed(self, head: Head) -> bytes:
         from converters.onnx.packing import pack
 
-        return pack(self.path, self.convention, head)
+        packed = pack(self.path, self.convention, head, self.outputs)
+        require_same(self.path, self.facts.sha256)
+        return packed
 
     def tflite(self, head: Head) -> bytes:
         from converters.tflite.packing import pack
 
         # onnx2tf makes NHWC of NCHW by itself.
         inner = replace(self.convention, layout="nhwc")
-        return pack(self.plain_tflite(), inner, head)
+        plain = self.plain_tflite()
+        return pack(plain, inner, head, self.places(plain))
 
     def plain_tflite(self) -> bytes:
         from converters.incoming.onnx2tf import tflite_from_onnx
@@ -230,7 +294,39 @@ class OnnxModel(_Model):
             raise ConversionError("the file is quantised already: no float graph is in it.")
         with tempfile.TemporaryDirectory(prefix="edgeproof-") as folder:
             model = folded(self.path, Path(folder))
+        require_same(self.path, self.facts.sha256)
         return tflite_from_onnx(bytes(model.SerializeToString()))
+
+
+def interpreter_of(tflite: bytes, shape: tuple[int, ...] | None = None) -> Any:
+    """A TFLite file on LiteRT, for one input of that shape (without the batch)."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    from edge_runtime.quiet import quiet_native_stderr
+
+    with quiet_native_stderr():
+        interpreter = Interpreter(model_content=tflite)
+        taken = interpreter.get_input_details()[0]
+        wanted = [1, *(shape or (max(1, int(n)) for n in taken["shape"][1:]))]
+        if list(taken["shape"]) != wanted:
+            interpreter.resize_tensor_input(taken["index"], wanted)
+        interpreter.allocate_tensors()
+    return interpreter
+
+
+def asked(interpreter: Any, value: np.ndarray) -> list[np.ndarray]:
+    """Every output for a batch of one, as real numbers."""
+    taken = interpreter.get_input_details()[0]
+    interpreter.set_tensor(taken["index"], _as_stored(value, taken))
+    interpreter.invoke()
+    details = interpreter.get_output_details()
+    return [_as_real(interpreter.get_tensor(given["index"]), given) for given in details]
+
+
+def _without_batch(answer: Any) -> np.ndarray:
+    """The answer to one picture without the axis of the batch, where it has one."""
+    values = np.asarray(answer)
+    return values[0] if values.ndim and values.shape[0] == 1 else values
 
 
 def _as_stored(values: np.ndarray, tensor: dict[str, Any]) -> np.ndarray:

@@ -129,6 +129,22 @@ def draw(
     return Drawn(held_out, ranges, shared, tuple(damaged))
 
 
+def picture_doubts(drawn: Drawn) -> list[str]:
+    """What the pictures make the proof worth less by, in words."""
+    doubts = []
+    if drawn.shared:
+        doubts.append(
+            f"There are only {len(drawn.held_out.inputs)} pictures: the same ones set the ranges "
+            "of int8 and judge it, which flatters it. A hundred more would tell."
+        )
+    if drawn.damaged:
+        doubts.append(
+            f"{len(drawn.damaged)} pictures could not be read and are left out, such as "
+            f"{drawn.damaged[0].name}."
+        )
+    return doubts
+
+
 def few_of(
     found: Found,
     preprocess: Preprocess,

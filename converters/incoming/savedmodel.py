@@ -39,14 +39,13 @@ class SavedModel:
     inputs: dict[str, Any]
     outputs: dict[str, Any]
 
-    def answers(self, values: np.ndarray) -> np.ndarray:
-        """The one output for one input, float32 (batch, ...)."""
+    def answers(self, values: np.ndarray) -> list[np.ndarray]:
+        """Every output for one input: (batch, ...), in the order of `outputs`."""
         from converters.keras_quiet import tensorflow
 
         (name,) = self.inputs
-        (output,) = self.outputs
         given = self.function(**{name: tensorflow.constant(values)})
-        return np.asarray(given[output])
+        return [np.asarray(given[output]) for output in self.outputs]
 
 
 def load_savedmodel(folder: Path) -> SavedModel:

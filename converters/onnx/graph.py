@@ -15,6 +15,7 @@ import numpy as np
 from converters.errors import ConversionError, brief
 from edge_runtime.clip import Clip, input_shape
 from edge_runtime.preprocess import Preprocess
+from edge_runtime.tensors import TensorOutput
 
 # Every dimension but the first is a number; the first is the name of the free batch axis.
 Shape = tuple[int | str, ...]
@@ -50,7 +51,7 @@ class PixelScaling:
 
 
 class OnnxGraph:
-    """An ONNX model with one input and one output that can be edited and written again.
+    """An ONNX model with one input that can be edited and written again.
 
     Attributes:
         nodes: NodeProtos; `to_model` sorts them.
@@ -58,17 +59,17 @@ class OnnxGraph:
     """
 
     def __init__(self, model: bytes | Any) -> None:
-        """Raises ConversionError when it has several inputs or outputs, or cannot be read."""
+        """Raises ConversionError when it has several inputs or no output, or cannot be read."""
         import onnx
         from onnx import numpy_helper
 
         if isinstance(model, bytes):
             model = _loaded(model)
         graph = model.graph
-        if len(graph.input) != 1 or len(graph.output) != 1:
+        if len(graph.input) != 1 or not graph.output:
             raise ConversionError(
                 f"The ONNX graph has {len(graph.input)} inputs and {len(graph.output)} outputs; "
-                "only models with one of each convert."
+                "only models with one input convert."
             )
         self.nodes: list[Any] = list(graph.node)
         self.constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
@@ -89,8 +90,23 @@ class OnnxGraph:
 
     @property
     def output(self) -> Any:
-        """The output's ValueInfoProto."""
+        """The first output's ValueInfoProto."""
         return self._shell.graph.output[0]
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Every output's."""
+        return list(self._shell.graph.output)
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the tensors that are answered."""
+        return [value.name for value in self._shell.graph.output]
+
+    def set_outputs(self, outputs: Sequence[Any]) -> None:
+        """Let these ValueInfoProtos be the outputs."""
+        del self._shell.graph.output[:]
+        self._shell.graph.output.extend(outputs)
 
     @property
     def opset(self) -> int:
@@ -106,9 +122,9 @@ class OnnxGraph:
         return [node for node in self.nodes if tensor in node.input]
 
     def only_user(self, tensor: str) -> Any | None:
-        """The one node that reads the tensor; None when there are several, or it is the output."""
+        """The one node that reads the tensor; None when there are several, or it is an output."""
         users = self.users(tensor)
-        return users[0] if len(users) == 1 and tensor != self.output.name else None
+        return users[0] if len(users) == 1 and tensor not in self.output_names else None
 
     def scalar(self, tensor: str) -> float | None:
         """The one number that a constant holds, also when repeated; else None."""
@@ -155,12 +171,12 @@ class OnnxGraph:
             node.input[:] = [names.get(t, t) for t in node.input]
             node.output[:] = [names.get(t, t) for t in node.output]
         self.constants = {names.get(t, t): values for t, values in self.constants.items()}
-        for value in (self.input, self.output):
+        for value in (self.input, *self.outputs):
             value.name = names.get(value.name, value.name)
 
     def drop_dead(self) -> None:
-        """Remove nodes and constants that the output does not need, and sort the rest."""
-        live, kept = {self.output.name}, []
+        """Remove nodes and constants that no output needs, and sort the rest."""
+        live, kept = set(self.output_names), []
         for node in reversed(self._sorted()):
             if live.intersection(node.output):
                 kept.append(node)
@@ -246,9 +262,12 @@ class OnnxGraph:
             for name, values in self.constants.items()
         )
         try:
-            inferred = self._inferred(strict=True)
+            inferred, answered = self._inferred(strict=True), set(self.output_names)
             model.graph.value_info.extend(
-                inferred[t] for node in self.nodes for t in node.output if t != self.output.name
+                inferred[t]
+                for node in self.nodes
+                for t in node.output
+                if t not in answered and t in inferred
             )
             onnx.checker.check_model(model, full_check=True)
         except Exception as exc:  # onnx raises its own, unrelated classes
@@ -325,7 +344,8 @@ def fresh_model(converted: Any, input_name: str, weights: Mapping[str, np.ndarra
     model.graph.initializer.extend(graph.initializer)
     model.graph.initializer.extend(numpy_helper.from_array(v, n) for n, v in weights.items())
     for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = BATCH
+        if value.type.tensor_type.shape.dim:
+            value.type.tensor_type.shape.dim[0].dim_param = BATCH
     return model
 
 
@@ -338,13 +358,15 @@ def with_metadata(
     precision: str,
     clip: Clip | None = None,
     description: str = "",
+    outputs: Sequence[TensorOutput] = (),
 ) -> bytes:
     """The model with what a stranger needs to use it, for any viewer and runtime to read.
 
     In `metadata_props`, as text: `labels` (JSON list), `preprocess` (JSON, as in `bundle.json`),
     `precision`, `description`, `clip` where the input is one, and what tools made for Ultralytics'
     exports look for: `names`, `imgsz` (height, width) and `task`. The graph is named `name`; the
-    doc string says in words what the input must be. The same arguments give the same bytes.
+    doc string says in words what the input must be. The same arguments give the same bytes. Of
+    `outputs`, which are raw tensors, it says their names and shapes instead of labels.
 
     Raises:
         ConversionError: when the model cannot be read.
@@ -352,14 +374,13 @@ def with_metadata(
     model = _loaded(onnx_model)
     model.producer_name = PRODUCER
     model.graph.name = name
-    source, target = model.graph.input[0].name, model.graph.output[0].name
+    source = model.graph.input[0].name
     size = ", ".join(map(str, input_shape(preprocess, clip)))
     model.doc_string = (
         f"{description or name}\n\n"
         f"Input {source!r}: uint8, (batch, {size}), "
         f"{preprocess.channels.upper()}, fitted by {preprocess.fit!r}; scaling and normalisation "
-        f"are inside the model.\nOutput {target!r}: float32, (batch, {_units(model)}), for "
-        f"{', '.join(labels)}."
+        f"are inside the model.\n{_answered(model, labels, outputs)}"
     )
     properties = {
         "description": description,
@@ -371,6 +392,9 @@ def with_metadata(
         "preprocess": preprocess.model_dump_json(),
         "task": "classify",
     }
+    if outputs:
+        properties = {k: v for k, v in properties.items() if k not in ("labels", "names", "task")}
+        properties["outputs"] = json.dumps({o.name: list(o.shape) for o in outputs})
     if clip:
         properties["clip"] = clip.model_dump_json()
     del model.metadata_props[:]
@@ -388,8 +412,12 @@ def _loaded(onnx_model: bytes) -> Any:
         raise ConversionError(f"The ONNX model cannot be read: {brief(exc)}") from exc
 
 
-def _units(model: Any) -> int:
-    return int(model.graph.output[0].type.tensor_type.shape.dim[1].dim_value)
+def _answered(model: Any, labels: Sequence[str], outputs: Sequence[TensorOutput]) -> str:
+    if outputs:
+        return f"Outputs, by name: {', '.join(o.text for o in outputs)}."
+    target = model.graph.output[0]
+    units = int(target.type.tensor_type.shape.dim[1].dim_value)
+    return f"Output {target.name!r}: float32, (batch, {units}), for {', '.join(labels)}."
 
 
 def first_free(name: str, taken: Iterable[str]) -> str:

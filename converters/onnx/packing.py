@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from converters.incoming.convention import Convention
 from converters.onnx.graph import NHWC_TO_NCHW, OnnxGraph
 from converters.onnx.tidy import tidy
 from edge_runtime.head import Head
+from edge_runtime.tensors import TensorOutput
 
 _FLOAT = 1
 
@@ -57,8 +59,13 @@ def _plain_inputs(model: Any) -> Any:
     return model
 
 
-def pack(file: Path, convention: Convention, head: Head) -> bytes:
-    """The same model for uint8 NHWC pixels, answering one probability per label.
+def pack(
+    file: Path, convention: Convention, head: Head, tensors: Sequence[TensorOutput] = ()
+) -> bytes:
+    """The same model for uint8 NHWC pixels, answering one probability per label, or raw tensors.
+
+    Args:
+        tensors: raw tensors: every output, in the file's order.
 
     Raises:
         ConversionError: when it cannot be brought to the opset, or is not valid.
@@ -69,11 +76,19 @@ def pack(file: Path, convention: Convention, head: Head) -> bytes:
         if opset.domain not in ("", "ai.onnx") and not _uses(model, opset.domain):
             model.opset_import.remove(opset)
     graph = OnnxGraph(model)
+    if len(graph.outputs) != max(1, len(tensors)):
+        raise ConversionError(f"The ONNX graph has {len(graph.outputs)} outputs.")
     _pixels_in_front(graph, convention)
-    _probabilities_behind(graph, head)
+    if tensors:
+        _fixed_outputs(graph, tensors)
+    else:
+        _probabilities_behind(graph, head)
     try:
-        tidy(graph, input_name=INPUT_NAME, output_name=OUTPUT_NAME)
+        names = [output.name for output in tensors] or [OUTPUT_NAME]
+        tidy(graph, input_name=INPUT_NAME, output_names=names)
         packed = graph.to_bytes()
+        if tensors:
+            return _one_at_a_time(packed)
         return packed if _takes_two(packed, convention) else _one_at_a_time(packed)
     except ConversionError:
         raise
@@ -104,7 +119,9 @@ def _one_at_a_time(packed: bytes) -> bytes:
 
     model = onnx.load_model_from_string(packed)
     for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_value = 1
+        dims = value.type.tensor_type.shape.dim
+        if dims and not dims[0].dim_value:
+            dims[0].dim_value = 1
     del model.graph.value_info[:]  # those speak of a free batch
     return bytes(model.SerializeToString(deterministic=True))
 
@@ -151,6 +168,19 @@ def _mixed(graph: OnnxGraph, tensor: str, convention: Convention) -> str:
     weights = graph.add_constant("pixel/weights", matrix.astype(np.float32)[:, :, None, None])
     bias = graph.add_constant("pixel/offset", offset.astype(np.float32))
     return _after(graph, "Conv", [tensor, weights, bias], kernel_shape=[1, 1])
+
+
+def _fixed_outputs(graph: OnnxGraph, tensors: Sequence[TensorOutput]) -> None:
+    """Every output with the shape that it has for one picture, the axis of the batch before it."""
+    from onnx import helper
+
+    fixed = []
+    for value, output in zip(graph.outputs, tensors, strict=True):
+        kind = value.type.tensor_type
+        rank = len(kind.shape.dim) if kind.HasField("shape") else len(output.shape) + 1
+        shape = [*[1] * (rank - len(output.shape)), *output.shape]
+        fixed.append(helper.make_tensor_value_info(value.name, kind.elem_type, shape))
+    graph.set_outputs(fixed)
 
 
 def _probabilities_behind(graph: OnnxGraph, head: Head) -> None:

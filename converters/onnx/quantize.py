@@ -53,9 +53,9 @@ def float16(
 
     graph = OnnxGraph(onnx_model)
     _require_nodes(graph, keep)
-    casts = _FloatCasts(graph)
+    casts, answered = _FloatCasts(graph), set(graph.output_names)
     for node in list(graph.nodes):
-        last = graph.output.name in node.output
+        last = bool(answered.intersection(node.output))
         stays = last or node.name in keep or not _makes_float16(node, graph.opset)
         dtype = TensorProto.FLOAT if stays else TensorProto.FLOAT16
         for index, tensor in enumerate(node.input):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,11 @@ _ROLES = {
 _COUNTER = re.compile(r"_\d+$")
 
 
-def tidy(graph: OnnxGraph, *, input_name: str, output_name: str) -> None:
+def tidy(graph: OnnxGraph, *, input_name: str, output_names: Sequence[str]) -> None:
     """Do all of it; the result is named after the Keras layers.
+
+    Args:
+        output_names: of each output, in order.
 
     Raises:
         ConversionError: when tf2onnx has left an operator that ONNX does not have.
@@ -61,7 +65,7 @@ def tidy(graph: OnnxGraph, *, input_name: str, output_name: str) -> None:
     dense_layers_as_gemm(graph)
     scale_into_first_convolution(graph)
     graph.drop_dead()
-    rename(graph, input_name=input_name, output_name=output_name)
+    rename(graph, input_name=input_name, output_names=output_names)
 
 
 def require_standard_operators(graph: OnnxGraph) -> None:
@@ -91,7 +95,7 @@ def reshapes_of_one_pixel(graph: OnnxGraph) -> None:
     """Reshapes that change nothing go; those of a 1x1 map become Transposes, which cancel."""
     shapes = graph.shapes()
     for node in list(graph.nodes):
-        if node.op_type != "Reshape" or node.output[0] == graph.output.name:
+        if node.op_type != "Reshape" or node.output[0] in graph.output_names:
             continue
         before, after = (shapes.get(t, ()) for t in (node.input[0], node.output[0]))
         if len(before) != len(after) or len(before) == 0:
@@ -125,7 +129,7 @@ def sink_transposes(graph: OnnxGraph) -> None:
 
 def _sink_past(graph: OnnxGraph, node: Any) -> bool:
     """Exchange one node with the Transposes right above it, where that is the same."""
-    if node.output[0] == graph.output.name:
+    if node.output[0] in graph.output_names:
         return False
     above = [graph.producer(tensor) for tensor in node.input]
     above = [t if t is not None and t.op_type == "Transpose" else None for t in above]
@@ -240,7 +244,8 @@ def transposes_into_weights(graph: OnnxGraph) -> None:
             and user.input[1] in graph.constants
             for user in users
         )
-        if transpose is None or transpose.op_type != "Transpose" or not dense:
+        answered = flatten.output[0] in graph.output_names
+        if transpose is None or transpose.op_type != "Transpose" or not dense or answered:
             continue
         perm, shape = _perm(transpose), shapes[flatten.input[0]]
         back = [axis - 1 for axis in np.argsort(perm)[1:]]
@@ -304,7 +309,7 @@ def scale_into_first_convolution(graph: OnnxGraph) -> None:
     first.input[1] = graph.add_constant(f"{first.input[1]}/scaled", scaled.astype(np.float32))
 
 
-def rename(graph: OnnxGraph, *, input_name: str, output_name: str) -> None:
+def rename(graph: OnnxGraph, *, input_name: str, output_names: Sequence[str]) -> None:
     """Name nodes and tensors after the Keras layers, and constants after who reads them.
 
     TFLite's names hold the layer's, once for each layer that was fused:
@@ -312,11 +317,12 @@ def rename(graph: OnnxGraph, *, input_name: str, output_name: str) -> None:
     """
     sources = _sources(graph)
     counted = _layers_are_counted(sources.values())
-    taken = {input_name, output_name}
-    tensors = {graph.input.name: input_name, graph.output.name: output_name}
+    answered = dict(zip(graph.output_names, output_names, strict=True))
+    taken = {input_name, *output_names}
+    tensors = {graph.input.name: input_name, **answered}
     for node in graph.nodes:
-        if node.output[0] == graph.output.name:
-            node.name = output_name
+        if node.output[0] in answered:
+            node.name = answered[node.output[0]]
             continue
         layer = _layer(sources[node.output[0]], node.op_type, counted) or input_name
         name = layer if layer not in taken else first_free(f"{layer}/{node.op_type}", taken)

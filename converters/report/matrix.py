@@ -83,7 +83,8 @@ def matrix_tables(manifest: Manifest) -> Matrix | None:
         return None
     # What is not in the bundle has no tolerance measured.
     tolerances = {
-        c.variant: gates()[c.variant.partition("-")[2]].tolerance for c in manifest.matrix
+        c.variant: gates()[c.variant.partition("-")[2]].tolerance_of(manifest.task)
+        for c in manifest.matrix
     }
     tolerances |= {v.name: v.tolerance for v in manifest.variants}
     inputs = max((c.parity.samples for c in manifest.matrix if c.parity), default=0)
@@ -151,12 +152,14 @@ def _no_answer(cell: MatrixCell, numbers: Mapping[tuple[str, str], int]) -> Plac
 
 
 def _place(cell: MatrixCell, parity: Parity, given: Grade, shared: str) -> Place:
-    same = round(parity.top1_agreement * parity.samples)
+    same = f"{round(parity.top1_agreement * parity.samples)} of {parity.samples} same"
+    if parity.outputs:
+        same = words.decibels(parity.sqnr_db)
     error = parity.max_abs_error
     return Place(
         Cell(
             words.scientific(error),
-            f"{same} of {parity.samples} same",
+            same,
             "bad" if error is None else "hot",
             0.0 if error is None else level_of(error),
             f"{cell.engine} {cell.version}, {words.milliseconds(cell.latency_ms)}",

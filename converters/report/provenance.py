@@ -9,6 +9,7 @@ from typing import Any
 
 from edge_runtime import words
 from edge_runtime.manifest import FileEntry, Manifest
+from edge_runtime.tensors import MAX_OUTPUTS, some_outputs
 
 Facts = list[tuple[str, str]]
 
@@ -68,8 +69,7 @@ def _device(manifest: Manifest) -> Facts:
         ("input", _input(manifest)),
         ("channels", preprocess.channels.upper()),
         ("fit", preprocess.fit),
-        ("head", manifest.head.kind),
-        ("temperature", _temperature(manifest)),
+        *_answers(manifest),
         ("golden set", f"{words.counted(len(golden.frames), 'frame')} and further inputs"),
     ]
     if int8:
@@ -77,6 +77,12 @@ def _device(manifest: Manifest) -> Facts:
     sources = [entry.path for entry in manifest.sources]
     facts.append(("C++ source", ", ".join(sources) if sources else "none in this bundle"))
     return facts
+
+
+def _answers(manifest: Manifest) -> Facts:
+    if manifest.head is None:
+        return [("outputs", some_outputs(manifest.outputs, MAX_OUTPUTS))]
+    return [("head", manifest.head.kind), ("temperature", _temperature(manifest))]
 
 
 def _input(manifest: Manifest) -> str:

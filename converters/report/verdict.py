@@ -8,6 +8,7 @@ from typing import Literal
 
 from converters.outcome import Outcome
 from edge_runtime import words
+from edge_runtime.manifest import Parity
 
 Status = Literal["passed", "cannot tell", "missed", "accepted", "not made"]
 Kind = Literal["pass", "warn", "fail"]
@@ -144,9 +145,10 @@ def _advice(
 ) -> str:
     if smallest is None or fastest is None or smallest.proof is None or fastest.proof is None:
         return ""
-    same = round(smallest.proof.parity.top1_agreement * samples)
+    parity = smallest.proof.parity
+    same = f"{round(parity.top1_agreement * samples)} of {samples} answers are the model's own"
     said = [f"{words.size(smallest.bytes)}{_compared(smallest, outcomes)}"]
-    said.append(f"{same} of {samples} answers are the model's own")
+    said.append(_noise(parity) if parity.outputs else same)
     if smallest is fastest:
         said.insert(1, f"{words.milliseconds(fastest.proof.latency_ms)} here")
         text = f"To ship: {smallest.name}, the smallest and the fastest ({', '.join(said)})."
@@ -189,12 +191,18 @@ def _entry(outcome: Outcome, samples: int) -> Entry:
 def _facts(outcome: Outcome, samples: int) -> str:
     if outcome.proof is None:
         return ""
-    changed = samples - round(outcome.proof.parity.top1_agreement * samples)
+    parity = outcome.proof.parity
+    changed = samples - round(parity.top1_agreement * samples)
+    close = _noise(parity) if parity.outputs else f"{changed} of {samples} answers changed"
     latency = words.milliseconds(outcome.proof.latency_ms)
-    said = f"{words.size(outcome.bytes)}, {latency}, {changed} of {samples} answers changed"
+    said = f"{words.size(outcome.bytes)}, {latency}, {close}"
     if outcome.recipe.calibrated:
         said += f"; ranges: {outcome.plan.calibration}"
     return said
+
+
+def _noise(parity: Parity) -> str:
+    return f"signal to noise of the worst output {words.decibels(parity.sqnr_db)}"
 
 
 def _reasons(outcome: Outcome) -> Iterator[str]:

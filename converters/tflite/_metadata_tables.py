@@ -92,11 +92,31 @@ def classifier_metadata(
 ) -> bytes:
     """The content of a model's buffer `TFLITE_METADATA`."""
     builder = flatbuffers.Builder()
+    answers = [_scores_tensor(builder, scores)]
+    return _metadata(builder, name, description, image, answers)
+
+
+def tensors_metadata(
+    name: str, description: str, image: ImageInput, outputs: Sequence[str]
+) -> bytes:
+    """The same of a model that answers raw tensors, by their names."""
+    builder = flatbuffers.Builder()
+    answers = [_table(builder, _TENSOR, name=builder.CreateString(each)) for each in outputs]
+    return _metadata(builder, name, description, image, answers)
+
+
+def _metadata(
+    builder: flatbuffers.Builder,
+    name: str,
+    description: str,
+    image: ImageInput,
+    answers: Sequence[int],
+) -> bytes:
     graph = _table(
         builder,
         _SUBGRAPH,
         input_tensor_metadata=_references(builder, [_image_tensor(builder, image)]),
-        output_tensor_metadata=_references(builder, [_scores_tensor(builder, scores)]),
+        output_tensor_metadata=_references(builder, answers),
     )
     model = _table(
         builder,

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from converters.float_graphs import INPUT_NAME, OUTPUT_NAME
+from converters.float_graphs import INPUT_NAME
 from converters.quantisation_plan import QuantisationPlan
 from converters.sample import Sample
 from converters.tflite.graph import InputAffine, TfliteGraph
@@ -45,7 +45,7 @@ class Calibration:
         whole = InputAffine(affine.scale, -level * affine.scale)
         if 0 <= level <= _LEVELS and graph.shift_input(affine.offset - whole.offset):
             affine = whole
-        graph.rename_io(INPUT_NAME, OUTPUT_NAME)
+        graph.rename_io(INPUT_NAME, *graph.output_names)
         return affine, graph.to_bytes()
 
     @property

@@ -117,6 +117,17 @@ class TfliteGraph:
         """Index of the output tensor."""
         return int(self._graph.outputs[0])
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of all outputs, in order."""
+        return tuple(self.name(int(tensor)) for tensor in self._graph.outputs)
+
+    def signature_names(self) -> dict[int, str]:
+        """What the file's first signature calls its outputs, by their tensors."""
+        signatures = self._model.signatureDefs or []
+        found = signatures[0].outputs if signatures else []
+        return {int(e.tensorIndex): e.name.decode("utf-8", "replace") for e in found}
+
     def name(self, tensor: int) -> str:
         """A tensor's name."""
         return str(self._graph.tensors[tensor].name.decode())
@@ -196,14 +207,18 @@ class TfliteGraph:
         quantisation = self._graph.tensors[tensor].quantization
         quantisation.scale = np.asarray(scales, np.float32)
 
-    def rename_io(self, input_name: str, output_name: str) -> None:
+    def rename_io(self, input_name: str, *output_names: str) -> None:
         """Give the input and output tensors, and the signature's arguments, plain names."""
         graph = self._graph
         graph.tensors[graph.inputs[0]].name = input_name.encode()
-        graph.tensors[graph.outputs[0]].name = output_name.encode()
+        names = dict(zip(map(int, graph.outputs), output_names, strict=True))
+        for tensor, name in names.items():
+            graph.tensors[tensor].name = name.encode()
         for signature in self._model.signatureDefs or []:
             signature.inputs[0].name = input_name.encode()
-            signature.outputs[0].name = output_name.encode()
+            for entry in signature.outputs:
+                if entry.tensorIndex in names:
+                    entry.name = names[entry.tensorIndex].encode()
 
     def fold_reshapes(self) -> None:
         """Replace shapes that are computed from the batch size by constants such as (-1, 4608).

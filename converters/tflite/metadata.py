@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,17 @@ from ai_edge_litert import schema_py_generated as schema
 
 from converters.errors import ConversionError
 from converters.float_graphs import INPUT_NAME, OUTPUT_NAME
-from converters.tflite._metadata_tables import ImageInput, ScoresOutput, classifier_metadata
+from converters.tflite._metadata_tables import (
+    ImageInput,
+    ScoresOutput,
+    classifier_metadata,
+    tensors_metadata,
+)
 from converters.tflite.graph import TfliteGraph
 from edge_runtime.clip import Clip, input_shape
 from edge_runtime.model_labels import LABEL_FILE, label_lines
 from edge_runtime.preprocess import Preprocess
+from edge_runtime.tensors import TensorOutput
 
 _METADATA_NAME = b"TFLITE_METADATA"
 # ZIP's own first day: a real date would make two equal conversions differ.
@@ -41,6 +48,7 @@ def with_metadata(
     preprocess: Preprocess,
     clip: Clip | None = None,
     description: str = "",
+    outputs: Sequence[TensorOutput] = (),
 ) -> bytes:
     """The model with TFLite metadata, in the place of any that it has.
 
@@ -51,13 +59,18 @@ def with_metadata(
         labels: in the order of the output; `label_lines` says how they are written.
         preprocess: how a picture becomes the model's input.
         clip: how many such pictures, how far apart, where it is more than one.
+        outputs: of a model that answers raw tensors and has no labels.
 
     Raises:
         ConversionError: when the model's input is not a picture of that size, or its output not
             one number per label.
     """
     graph = TfliteGraph(tflite)
-    image, scores = _image_input(graph, preprocess, clip), _scores_output(graph, len(labels))
+    image = _image_input(graph, preprocess, clip)
+    if outputs:
+        _set_metadata(graph, tensors_metadata(name, description, image, [o.name for o in outputs]))
+        return graph.to_bytes()
+    scores = _scores_output(graph, len(labels))
     _set_metadata(graph, classifier_metadata(name, description, image, scores))
     return _with_file(graph.to_bytes(), LABEL_FILE, label_lines(labels))
 

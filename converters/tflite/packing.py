@@ -1,4 +1,4 @@
-"""Pixels in front of somebody else's TFLite graph, probabilities behind it.
+"""Pixels in front of somebody else's TFLite graph, probabilities or raw tensors behind it.
 
 The graph then begins and ends as one that edgeproof made of a Keras model: every precision is
 derived from it by the same code. An integer graph stays one: its pixels are levels.
@@ -6,6 +6,7 @@ derived from it by the same code. An integer graph stays one: its pixels are lev
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from converters.errors import ConversionError
 from converters.float_graphs import INPUT_NAME, OUTPUT_NAME
 from converters.incoming.convention import Convention
+from converters.incoming.matching import Place
 from converters.tflite.graph import TfliteGraph
 from edge_runtime.head import Head
 
@@ -25,34 +27,41 @@ _NEAR_LEVEL = 0.51
 _NCHW = (0, 3, 1, 2)
 
 
-def pack(tflite: bytes, convention: Convention, head: Head) -> bytes:
-    """The same model for uint8 pixels, answering one probability per label.
+def pack(tflite: bytes, convention: Convention, head: Head, tensors: Sequence[Place] = ()) -> bytes:
+    """The same model for uint8 pixels, answering one probability per label, or raw tensors.
 
     Args:
-        tflite: one input and one output, float or integers.
+        tflite: one input, and one output unless it answers raw tensors, float or integers.
         head: what the output means.
+        tensors: raw tensors: where each lies among the file's outputs, in the wanted order.
 
     Raises:
         ConversionError: when integers cannot hold the pixels' scaling.
     """
-    packing = _Packing(tflite)
-    packing.free_batch()
+    packing = _Packing(tflite, several=bool(tensors))
+    if tensors:
+        packing.fix_batch()
+    else:
+        packing.free_batch()
     if packing.graph.dtype(packing.graph.input) == "FLOAT32":
         packing.float_pixels(convention)
     else:
         packing.integer_pixels(convention)
-    packing.probabilities(head)
-    packing.graph.rename_io(INPUT_NAME, OUTPUT_NAME)
+    if tensors:
+        packing.raw_tensors(tensors)
+    else:
+        packing.probabilities(head)
+        packing.graph.rename_io(INPUT_NAME, OUTPUT_NAME)
     return packing.graph.to_bytes()
 
 
 class _Packing:
     """One graph being packed."""
 
-    def __init__(self, tflite: bytes) -> None:
+    def __init__(self, tflite: bytes, *, several: bool = False) -> None:
         self.graph = TfliteGraph(tflite)
         self._graph: Any = self.graph._graph
-        if len(self._graph.inputs) != 1 or len(self._graph.outputs) != 1:
+        if len(self._graph.inputs) != 1 or (len(self._graph.outputs) != 1 and not several):
             raise ConversionError("The TFLite graph has several inputs or outputs.")
         # What the reader of the old file was told is not true of the new one.
         self.graph._model.metadata = []
@@ -74,6 +83,20 @@ class _Packing:
             operator.inputs = [operator.inputs[0], self._constant(free, _TYPE.INT32, "shape")]
             operator.builtinOptions = None
             operator.builtinOptionsType = schema.BuiltinOptions.NONE
+
+    def fix_batch(self) -> None:
+        """Shapes of transposed convolutions, computed from the batch, become those of one picture.
+
+        What computes them reads an activation: a quantiser would leave that in float.
+        """
+        for operator in self._graph.operators:
+            if self.graph._code(operator) != _OP.TRANSPOSE_CONV:
+                continue
+            shape = np.array(self._graph.tensors[operator.outputs[0]].shape, np.int32)
+            if self.graph.constant(int(operator.inputs[0])) is None and (shape > 0).all():
+                fixed = self._constant(shape, _TYPE.INT32, "shape")
+                operator.inputs = [fixed, *operator.inputs[1:]]
+        self.graph._drop_dead_operators()
 
     def float_pixels(self, convention: Convention) -> None:
         """CAST, then scaling: MUL and ADD where all channels are alike, else a 1x1 convolution."""
@@ -219,6 +242,28 @@ class _Packing:
             self._graph.operators.append(operator)
             value = after
         self._graph.outputs = [value]
+
+    def raw_tensors(self, places: Sequence[Place]) -> None:
+        """The outputs as they are, in that order and by those names."""
+        outputs = [int(self._graph.outputs[place.index]) for place in places]
+        for number, place in enumerate(places):
+            if place.perm is not None:
+                outputs[number] = self._transposed(outputs[number], place.perm)
+        if len(set(outputs)) != len(outputs):
+            raise ConversionError("The TFLite graph answers one tensor as two outputs.")
+        if self.graph.input in outputs:
+            raise ConversionError("The TFLite graph answers its input as it is.")
+        self._graph.outputs = outputs
+        self.graph.rename_io(INPUT_NAME, *(place.name for place in places))
+
+    def _transposed(self, tensor: int, perm: tuple[int, ...]) -> int:
+        shape = [int(self._graph.tensors[tensor].shape[axis]) for axis in perm]
+        after = self._tensor("transposed", shape, self._graph.tensors[tensor].type)
+        axes = self._constant(np.array(perm, np.int32), _TYPE.INT32, "axes")
+        self._graph.operators.append(
+            self._operator(_OP.TRANSPOSE, [tensor, axes], [after], "TransposeOptions")
+        )
+        return after
 
     def _affine(
         self, value: int, factors: tuple[float, float], terms: tuple[float, float] | None

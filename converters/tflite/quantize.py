@@ -49,7 +49,8 @@ def float16(calibration: Calibration, plan: QuantisationPlan = _PLAIN) -> bytes:
         )
 
     quantised = _quantised(calibration.tflite, choose, plan)
-    return _corrected(calibration.tflite, quantised, calibration, plan)
+    corrected = _corrected(calibration.tflite, quantised, calibration, plan)
+    return _as_named(calibration.tflite, corrected)
 
 
 def dynamic(calibration: Calibration, plan: QuantisationPlan = _PLAIN) -> bytes:
@@ -61,7 +62,8 @@ def dynamic(calibration: Calibration, plan: QuantisationPlan = _PLAIN) -> bytes:
         quantizer.add_dynamic_config(".*", "FULLY_CONNECTED", 8, granularity=_dense_granularity())
 
     quantised = _quantised(calibration.tflite, choose, plan)
-    return _corrected(calibration.tflite, quantised, calibration, plan)
+    corrected = _corrected(calibration.tflite, quantised, calibration, plan)
+    return _as_named(calibration.tflite, corrected)
 
 
 def int8(calibration: Calibration, plan: QuantisationPlan = _PLAIN) -> bytes:
@@ -110,8 +112,10 @@ def _static(
     quantised = give_biases_room(core, _quantised(core, choose, plan, ranges))
     graph = TfliteGraph(_corrected(core, quantised, calibration, plan))
     graph.prepend_uint8_input(INPUT_NAME, scale=affine.scale, zero_point=zero_point)
-    graph.rename_io(INPUT_NAME, OUTPUT_NAME)
-    if graph.dtype(graph.output) == "INT8":
+    names = TfliteGraph(core).output_names
+    graph.rename_io(INPUT_NAME, *names)
+    # Raw tensors stay as the quantiser leaves them: nobody's tasks read them by their type.
+    if names == (OUTPUT_NAME,) and graph.dtype(graph.output) == "INT8":
         graph.append_uint8_output()
     # 16 bits lack kernels that 8 bits have, such as HARD_SWISH: those layers stay in float.
     if activation_bits == 8 and (not plan.keep or plan.keep_as == "int16"):
@@ -125,6 +129,15 @@ def _corrected(
     if not plan.correct_biases:
         return quantised
     return correct_biases(exact, quantised, calibration.sample(plan.pictures).means)
+
+
+def _as_named(exact: bytes, quantised: bytes) -> bytes:
+    """Outputs by the names that they had: what the quantiser puts behind one has another."""
+    graph, names = TfliteGraph(quantised), TfliteGraph(exact).output_names
+    if graph.output_names == names:
+        return quantised
+    graph.rename_io(INPUT_NAME, *names)
+    return graph.to_bytes()
 
 
 def _dense_granularity() -> Any:

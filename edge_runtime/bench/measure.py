@@ -6,7 +6,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,11 +16,13 @@ from edge_runtime.bench.frames import golden_tensors, loop_source, sample_frames
 from edge_runtime.bench.record import Case, Measured, Spread
 from edge_runtime.bundle import Bundle
 from edge_runtime.classifier import Classifier
-from edge_runtime.engines import EngineOptions
+from edge_runtime.engines import Engine, EngineOptions
 from edge_runtime.engines.options import parse_delegates
 from edge_runtime.folders import cache_folder
 from edge_runtime.pipeline import Result, run
 from edge_runtime.sources import Source
+from edge_runtime.tensor_model import TensorModel
+from edge_runtime.tensor_parity import picture_errors
 
 _WARM_UP_S = 0.2
 _BEFORE_PEAK = 5
@@ -29,20 +33,44 @@ _FEWEST_FRAMES = 10
 _LONGEST = 5
 
 
-def classifier_for(bundle: Bundle, case: Case) -> Classifier:
+@dataclass(frozen=True)
+class Answering:
+    """A loaded model as it is measured, whatever it answers.
+
+    Attributes:
+        batch: what it answers to preprocessed inputs, one row each.
+        frame: what is done with a frame of a camera.
+        classifier: `None` for raw tensors, which have no loop.
+    """
+
+    engine: Engine
+    batch: Callable[[np.ndarray], np.ndarray]
+    frame: Callable[[np.ndarray], object]
+    classifier: Classifier | None
+
+
+def answering(bundle: Bundle, case: Case) -> Answering:
     """The case, loaded; where it wants an accelerator, one is required. Raises EngineError."""
-    return Classifier(
-        bundle,
-        variant=case.variant,
-        engine=case.engine,
-        threads=case.threads,
-        options=EngineOptions(
-            delegates=parse_delegates(case.delegates),
-            providers=case.providers,
-            cache_dir=cache_folder(),
-            require_accelerator=case.wants_accelerator,
-        ),
+    if bundle.manifest.outputs:
+        model = TensorModel(bundle, **_wanted(case))
+        return Answering(model.engine, model.row, model.answer, None)
+    classifier = Classifier(bundle, **_wanted(case))
+    return Answering(classifier.engine, classifier.probabilities, classifier.classify, classifier)
+
+
+def _wanted(case: Case) -> dict[str, Any]:
+    options = EngineOptions(
+        delegates=parse_delegates(case.delegates),
+        providers=case.providers,
+        cache_dir=cache_folder(),
+        require_accelerator=case.wants_accelerator,
     )
+    return {
+        "variant": case.variant,
+        "engine": case.engine,
+        "threads": case.threads,
+        "options": options,
+    }
 
 
 def measure(
@@ -62,31 +90,38 @@ def measure(
     variant = bundle.variant(case.variant)
     bundle.checked_file(variant.file)  # hashing is no part of loading
     start = time.perf_counter()
-    classifier = classifier_for(bundle, case)
+    model = answering(bundle, case)
     load_ms = (time.perf_counter() - start) * 1e3
     blank = np.zeros((1, *bundle.manifest.input_shape), np.uint8)
-    (first_ms,) = _times_ms(lambda: classifier.probabilities(blank), count=1)
-    _times_ms(lambda: classifier.probabilities(blank), count=_BEFORE_PEAK)
+    (first_ms,) = _times_ms(lambda: model.batch(blank), count=1)
+    _times_ms(lambda: model.batch(blank), count=_BEFORE_PEAK)
     peak = peak_bytes()  # before the golden set is in memory, which a camera does not need
     golden = golden_tensors(bundle)
     inputs = list(golden.inputs)
 
     def infer_one(each: np.ndarray) -> np.ndarray:
-        return classifier.probabilities(each[np.newaxis])
+        return model.batch(each[np.newaxis])
 
     infer = _spread(_cycle(inputs, infer_one), seconds)
     pictures = sample_frames(golden, clip, size_wh)
-    answer = _spread(_cycle(pictures, classifier.classify), seconds)
-    loop_fps = _loop_fps(classifier, loop_source(pictures, clip), seconds)
+    answer = _spread(_cycle(pictures, model.frame), seconds)
+    loop_fps = None
+    if model.classifier:
+        loop_fps = _loop_fps(model.classifier, loop_source(pictures, clip), seconds)
     answers = np.concatenate([infer_one(each) for each in inputs])
-    off = float(np.abs(answers - golden.probabilities[case.variant]).max())
+    wanted = golden.probabilities[case.variant]
+    off = float(np.abs(answers - wanted).max())
+    if bundle.manifest.outputs:
+        off = float(picture_errors(answers, wanted, bundle.manifest.outputs).max())
     parity = variant.parity
     drop = parity.accuracy_drop
+    if bundle.manifest.outputs:
+        drop = float(bool(variant.missed))  # nobody knows its worth, but its gate
     return Measured(
         case=case,
-        version=classifier.engine.version,
-        accelerator=classifier.engine.accelerator,
-        share=classifier.engine.share,
+        version=model.engine.version,
+        accelerator=model.engine.accelerator,
+        share=model.engine.share,
         load_ms=load_ms,
         first_ms=first_ms,
         infer=infer,

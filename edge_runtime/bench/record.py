@@ -67,12 +67,13 @@ class Measured(_Record):
         first_ms: the first inference.
         infer: single inferences of the model alone, head included.
         answer: of one frame: preprocessing, inference and head, one after another.
-        loop_fps: frames a second of the whole loop, source and sink included.
+        loop_fps: frames a second of the whole loop, source and sink included; `None` for raw
+            tensors, which no loop takes.
         peak_bytes: the most memory that the process held until the model alone was measured.
         loop_peak_bytes: the same with the loop and its frames.
         accuracy: the variant's, as proven when the bundle was made; `None` where unknown.
         accuracy_drop: how much less that is than the trained model's; where labels are unknown,
-            the fraction of answers that differ.
+            the fraction of answers that differ; of raw tensors 1 where the gate was missed.
         as_recorded: whether the answers to the golden inputs lie within the variant's tolerance.
     """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import devices
 from devices import Health
 from edge_runtime.bench.frames import golden_tensors, sample_frames
-from edge_runtime.bench.measure import classifier_for, spread
+from edge_runtime.bench.measure import answering, spread
 from edge_runtime.bench.record import Case, Spread, Window
 from edge_runtime.bundle import Bundle
 
@@ -36,7 +36,7 @@ def sustain(
     """
     bundle = Bundle.open(bundle_path)
     pictures = itertools.cycle(sample_frames(golden_tensors(bundle), clip, size_wh))
-    classifier = classifier_for(bundle, case)
+    model = answering(bundle, case)
     begin = time.perf_counter()
     while (start := time.perf_counter()) - begin < seconds:
         end = min(start + window_s, begin + seconds)
@@ -46,7 +46,7 @@ def sustain(
             if now - start > len(states) * _SAMPLE_EVERY_S:
                 states.append(devices.health())
             before = time.perf_counter()
-            classifier.classify(next(pictures))
+            model.frame(next(pictures))
             times.append((time.perf_counter() - before) * 1e3)
         if times:
             yield _window(start - begin, time.perf_counter() - start, times, states)

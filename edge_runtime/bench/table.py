@@ -91,11 +91,16 @@ def _table(title: str, rows: list[tuple[int, Measured]], picked: int | None) -> 
             _short(each.infer.per_second),
             "--" if each.loop_peak_bytes is None else str(each.loop_peak_bytes >> 20),
             _short(each.loop_fps),
-            f"{100 * worth(each):.1f}{'' if each.as_recorded else ' !'}",
+            f"{_worth(each)}{'' if each.as_recorded else ' !'}",
         ]
         style = "bold green" if number == picked else None
         table.add_row(printable(each.case.variant), *cells, style=style)
     return table
+
+
+def _worth(each: Measured) -> str:
+    """Raw tensors, which no loop takes, have no accuracy."""
+    return "--" if each.loop_fps is None else f"{100 * worth(each):.1f}"
 
 
 def _short(value: float | None) -> str:

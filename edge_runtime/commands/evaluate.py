@@ -108,7 +108,7 @@ def _subjects(
     threads: int | None,
 ) -> Iterator[tuple[Examinee, Labelled]]:
     from edge_runtime.bundle import Bundle
-    from edge_runtime.classifier import Classifier
+    from edge_runtime.classifier import Classifier, require_labels
     from edge_runtime.errors import OptionError
     from edge_runtime.evaluation.examine import classifier_examinee
     from edge_runtime.evaluation.pictures import SPLITS, labelled_folder
@@ -123,6 +123,7 @@ def _subjects(
         yield workstation.open_run(model, data, split)
         return
     bundle = Bundle.open(model)
+    require_labels(bundle)
     if data is None:
         raise OptionError(
             f"{model}: a bundle holds no labelled pictures; name a folder of them after it."

@@ -19,7 +19,7 @@ import typer
 
 from devices import Profile
 from edge_runtime.bundle import Bundle
-from edge_runtime.classifier import Classifier
+from edge_runtime.classifier import Classifier, require_labels
 from edge_runtime.commands.opening import INTERRUPTED, open_sources, require_unread
 from edge_runtime.engines.options import EngineOptions
 from edge_runtime.errors import SinkError
@@ -121,6 +121,7 @@ def run_until_stopped(
     summary = Summary()
     with contextlib.ExitStack() as stack:
         opened = Bundle.open(bundle)
+        require_labels(opened)  # before any camera is opened
         sources = open_sources(specs, asked, stack)
         outputs.require_unread(sources)
         classifier, options = _load(opened, sources, options, engine, threads, workers)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.engines.base import Engine, Placement, TensorSpec
 from edge_runtime.engines.options import NO_OPTIONS, Delegate, EngineOptions
+from edge_runtime.engines.tensors import TensorEngine
 from edge_runtime.errors import EngineError, EngineMissingError
+from edge_runtime.tensors import TensorOutput
 
 __all__ = [
     "ENGINES",
@@ -20,6 +23,7 @@ __all__ = [
     "EngineEntry",
     "EngineOptions",
     "Placement",
+    "TensorEngine",
     "TensorSpec",
     "installed_engines",
     "is_installed",
@@ -114,15 +118,22 @@ def matrix_engines(format: str) -> list[str]:
 
 
 def load_engine(
-    name: str, model: Path, *, threads: int = 0, options: EngineOptions = NO_OPTIONS
+    name: str,
+    model: Path,
+    *,
+    threads: int = 0,
+    options: EngineOptions = NO_OPTIONS,
+    outputs: Sequence[TensorOutput] = (),
 ) -> Engine:
     """Load a model file on an engine or a peer.
 
     Args:
         threads: how many the engine may use; 0 means one for each core.
         options: delegates and providers; peers, which prove on the CPU, are given none.
+        outputs: of a bundle of raw tensors; the engine then is a `TensorEngine`.
 
     Raises:
+        TensorError: when the model has other outputs than these.
         EngineMissingError: when the engine's package is not installed.
         AcceleratorError: when `options.require_accelerator` cannot be kept.
         EngineError: when there is no such engine or it does not load the file.
@@ -130,7 +141,7 @@ def load_engine(
     entry = _entry(name)
     try:
         cls: type[Engine] = getattr(importlib.import_module(entry.module), entry.cls)
-        return (
+        engine = (
             cls(model, threads=threads, options=options)
             if name in ENGINES
             else cls(model, threads=threads)
@@ -141,6 +152,7 @@ def load_engine(
         raise EngineMissingError(
             f"Engine {name!r} needs {exc.name}: pip install {entry.install}"
         ) from exc
+    return TensorEngine(engine, outputs) if outputs else engine
 
 
 def _entry(name: str) -> EngineEntry:

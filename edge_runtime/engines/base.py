@@ -66,6 +66,7 @@ class Engine(ABC):
             `2.3.0 XNNPACK`.
         threads: how many it was given.
         input, output: the model's tensors.
+        outputs: all that it answers, `output` first; only `infer_all` gives more than one.
         placements: delegates and providers that took operators, the largest part first. Empty
             where all of them are left to the engine's own kernels.
         notes: what was asked for and could not be had, in words.
@@ -76,6 +77,7 @@ class Engine(ABC):
     threads: int
     input: TensorSpec
     output: TensorSpec
+    outputs: tuple[TensorSpec, ...] = ()
     placements: tuple[Placement, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -142,6 +144,31 @@ class Engine(ABC):
             TensorError: when the batch has another dtype or shape.
             EngineError: when the runtime fails.
         """
+        self._require(batch)
+        if len(self.outputs) > 1:
+            raise EngineError(
+                f"{self.name}: the model has {len(self.outputs)} outputs; one is run, or all of "
+                "them as raw tensors."
+            )
+        return self._infer(batch)
+
+    def infer_all(self, picture: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Run the model on one picture.
+
+        Args:
+            picture: uint8, shape (1, *input.shape).
+
+        Returns:
+            Each of `outputs`, raw, with the axes that it has in the file.
+
+        Raises:
+            TensorError: when the picture has another dtype or shape.
+            EngineError: when the runtime fails.
+        """
+        self._require(picture)
+        return self._infer_all(picture)
+
+    def _require(self, batch: np.ndarray) -> None:
         if self._closed:
             raise EngineError(f"{self.name}: was closed; load the model again.")
         if batch.dtype != self.input.dtype or batch.shape[1:] != self.input.shape:
@@ -150,18 +177,26 @@ class Engine(ABC):
                 f"(batch, {', '.join(map(str, self.input.shape))}); "
                 f"got {batch.dtype} of shape {batch.shape}."
             )
-        return self._infer(batch)
 
     def dequantize(self, raw: np.ndarray) -> np.ndarray:
         """Raw output as float32: (raw - zero_point) * scale, as the TFLite specification has it."""
-        if self.output.scale == 0.0:
-            return raw.astype(np.float32, copy=False)
-        steps = raw.astype(np.int32) - self.output.zero_point
-        return steps.astype(np.float32) * np.float32(self.output.scale)
+        return dequantized(raw, self.output)
 
     @abstractmethod
     def _infer(self, batch: np.ndarray) -> np.ndarray:
         """The runtime's work only; `batch` already matches `input`."""
+
+    def _infer_all(self, picture: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The same of every output, for one picture."""
+        return (self._infer(picture),)
+
+
+def dequantized(raw: np.ndarray, spec: TensorSpec) -> np.ndarray:
+    """See `Engine.dequantize`, of any tensor."""
+    if spec.scale == 0.0:
+        return raw.astype(np.float32, copy=False)
+    steps = raw.astype(np.int32) - spec.zero_point
+    return steps.astype(np.float32) * np.float32(spec.scale)
 
 
 def threads_or_all(threads: int) -> int:

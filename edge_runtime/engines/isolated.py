@@ -8,13 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from edge_runtime.engines import load_engine
 from edge_runtime.engines.answers import Answers, answer
+from edge_runtime.tensors import TensorOutput
 from edge_runtime.text import one_line
 
 # `-c` instead of `-m`: it needs no working folder in which our package lies.
@@ -34,6 +35,7 @@ def answer_isolated(
     threads: int,
     budget_s: float,
     limit_s: float,
+    outputs: Sequence[TensorOutput] = (),
     on_step: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Answers | str]:
     """Answers of one engine for several model files, or why there are none, in one line.
@@ -44,6 +46,7 @@ def answer_isolated(
     Args:
         files: model files by a name, which `on_step` is given.
         inputs, budget_s: see `answer`.
+        outputs: see `load_engine`.
     """
     results: dict[str, Answers | str] = {}
     with tempfile.TemporaryDirectory(prefix="edgeproof-") as folder:
@@ -51,7 +54,7 @@ def answer_isolated(
         np.save(scratch / "inputs.npy", inputs, allow_pickle=False)
         while left := [name for name in files if name not in results]:
             jobs = [str(files[name].resolve()) for name in left]
-            child = _start(scratch, engine, jobs, threads, budget_s)
+            child = _start(scratch, engine, jobs, threads, budget_s, outputs)
             try:
                 for number, name in enumerate(left):
                     on_step(name)
@@ -75,11 +78,22 @@ def reason(exc: BaseException, file: Path | None = None) -> str:
 
 
 def _start(
-    scratch: Path, engine: str, jobs: list[str], threads: int, budget_s: float
+    scratch: Path,
+    engine: str,
+    jobs: list[str],
+    threads: int,
+    budget_s: float,
+    outputs: Sequence[TensorOutput],
 ) -> subprocess.Popen[bytes]:
     for old in scratch.glob("*.npz"):
         old.unlink()
-    task = {"engine": engine, "files": jobs, "threads": threads, "budget_s": budget_s}
+    task = {
+        "engine": engine,
+        "files": jobs,
+        "threads": threads,
+        "budget_s": budget_s,
+        "outputs": [output.model_dump(mode="json") for output in outputs],
+    }
     (scratch / "task.json").write_text(json.dumps(task), encoding="utf-8")
     return subprocess.Popen(
         [sys.executable, "-c", _CHILD, str(_PACKAGES), str(scratch)],
@@ -133,10 +147,11 @@ def serve(folder: str) -> None:
     scratch = Path(folder)
     task = json.loads((scratch / "task.json").read_text(encoding="utf-8"))
     inputs = np.load(scratch / "inputs.npy", allow_pickle=False)
+    outputs = [TensorOutput.model_validate(entry) for entry in task["outputs"]]
     for number, name in enumerate(task["files"]):
         file = Path(name)
         try:
-            engine = load_engine(task["engine"], file, threads=task["threads"])
+            engine = load_engine(task["engine"], file, threads=task["threads"], outputs=outputs)
             done = answer(engine, inputs, budget_s=task["budget_s"])
             fields = {
                 "raw": done.raw,

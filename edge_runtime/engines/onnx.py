@@ -24,7 +24,16 @@ from edge_runtime.errors import AcceleratorError, EngineError
 from edge_runtime.quiet import native_stderr, python_output
 from edge_runtime.text import one_line
 
-_DTYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
+_DTYPES = {
+    "tensor(uint8)": np.uint8,
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(int8)": np.int8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
 _SEVERITY_ERROR = 3
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")  # onnxruntime colours its log
 
@@ -105,11 +114,16 @@ class OnnxRuntimeEngine(Engine):
 
     def _read_specs(self, model: Path) -> None:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1:
+        if len(inputs) != 1 or not outputs:
             raise EngineError(
-                f"{model}: has {len(inputs)} inputs and {len(outputs)} outputs; one of each is run."
+                f"{model}: has {len(inputs)} inputs and {len(outputs)} outputs; one input and at "
+                "least one output are run."
             )
-        self.input, self.output = _spec(inputs[0], model), _spec(outputs[0], model)
+        self.input = _spec(inputs[0], model)
+        self.outputs = tuple(_spec(output, model) for output in outputs)
+        self.output = self.outputs[0]
+        # A graph may be fixed to one picture.
+        self._alone = inputs[0].shape[:1] == [1]
 
     def _place(self, operators: Mapping[str, int]) -> None:
         total = sum(operators.values())
@@ -124,11 +138,21 @@ class OnnxRuntimeEngine(Engine):
         return any(part.name == short_name(provider) for part in self.placements)
 
     def _infer(self, batch: np.ndarray) -> np.ndarray:
+        if self._alone and len(batch) > 1:
+            return np.concatenate([self._run(picture[np.newaxis])[0] for picture in batch])
+        return self._run(batch)[0]
+
+    def _infer_all(self, picture: np.ndarray) -> tuple[np.ndarray, ...]:
+        return self._run(picture)
+
+    def _run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         try:
-            (output,) = self._session.run([self.output.name], {self.input.name: batch})
+            answered = self._session.run(
+                [output.name for output in self.outputs], {self.input.name: batch}
+            )
         except Exception as exc:  # onnxruntime raises its own, unrelated classes
             raise EngineError(f"{self.name} failed to run the model: {exc}") from exc
-        return np.asarray(output)
+        return tuple(map(np.asarray, answered))
 
 
 def _reason(said: str) -> str:

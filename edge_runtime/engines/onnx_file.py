@@ -16,7 +16,17 @@ from edge_runtime.engines.base import TensorSpec
 from edge_runtime.errors import EngineError
 
 # TensorProto.DataType of what edgeproof's files take and answer.
-_DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 5: np.int16, 10: np.float16}
+_DTYPES = {
+    1: np.float32,
+    2: np.uint8,
+    3: np.int8,
+    5: np.int16,
+    6: np.int32,
+    7: np.int64,
+    9: np.bool_,
+    10: np.float16,
+    11: np.float64,
+}
 
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
@@ -29,11 +39,11 @@ _SHAPE_DIM = 1
 _DIM_VALUE = 1
 
 
-def read_specs(model: Path) -> tuple[TensorSpec, TensorSpec]:
-    """The one input and the one output of an ONNX file.
+def read_specs(model: Path) -> tuple[TensorSpec, tuple[TensorSpec, ...]]:
+    """The one input and the outputs of an ONNX file.
 
     Raises:
-        EngineError: when it is no ONNX file, or has not just one of each, of fixed shape.
+        EngineError: when it is no ONNX file, or has several inputs, or some of no fixed shape.
     """
     try:
         graph = _message(memoryview(model.read_bytes()), _MODEL_GRAPH)
@@ -41,11 +51,12 @@ def read_specs(model: Path) -> tuple[TensorSpec, TensorSpec]:
         values = _messages(graph, _GRAPH_INPUT)
         inputs = [v for v in values if _text(v, _VALUE_NAME) not in constants]
         outputs = _messages(graph, _GRAPH_OUTPUT)
-        if len(inputs) != 1 or len(outputs) != 1:
+        if len(inputs) != 1 or not outputs:
             raise EngineError(
-                f"{model}: has {len(inputs)} inputs and {len(outputs)} outputs; one of each is run."
+                f"{model}: has {len(inputs)} inputs and {len(outputs)} outputs; one input and at "
+                "least one output are run."
             )
-        return _spec(inputs[0], model), _spec(outputs[0], model)
+        return _spec(inputs[0], model), tuple(_spec(output, model) for output in outputs)
     except (OSError, ValueError, IndexError) as exc:
         raise EngineError(f"{model}: is not an ONNX file: {exc}.") from exc
 

@@ -26,7 +26,8 @@ class OnnxReferenceEngine(Engine):
     def __init__(self, model: Path, *, threads: int = 0) -> None:
         self.version = onnx.__version__
         self.threads = 1  # numpy decides for itself
-        self.input, self.output = read_specs(model)
+        self.input, self.outputs = read_specs(model)
+        self.output = self.outputs[0]
         try:
             loaded = onnx.load(str(model))
             try:
@@ -39,8 +40,11 @@ class OnnxReferenceEngine(Engine):
             raise EngineError(f"{model}: does not load on {self.name}: {exc}") from exc
 
     def _infer(self, batch: np.ndarray) -> np.ndarray:
+        return self._infer_all(batch)[0]
+
+    def _infer_all(self, picture: np.ndarray) -> tuple[np.ndarray, ...]:
         try:
-            (output,) = self._evaluator.run(None, {self.input.name: batch})
+            answered = self._evaluator.run(None, {self.input.name: picture})
         except Exception as exc:  # the evaluator raises whatever it meets
             raise EngineError(f"{self.name} failed to run the model: {exc}") from exc
-        return np.asarray(output)
+        return tuple(map(np.asarray, answered))

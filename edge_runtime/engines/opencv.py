@@ -25,13 +25,14 @@ class OpenCvEngine(Engine):
     def __init__(self, model: Path, *, threads: int = 0) -> None:
         self.threads = threads_or_all(threads)
         cv2.setNumThreads(self.threads)
-        self.input, self.output = read_specs(model)
+        self.input, self.outputs = read_specs(model)
+        self.output = self.outputs[0]
         picture = np.zeros((1, *self.input.shape), self.input.dtype)
         problems = []
         for kernels, arguments in _engines():
             try:
                 self._net: Any = cv2.dnn.readNetFromONNX(str(model), *arguments)
-                self._infer(picture)
+                self._infer_all(picture)
             except (cv2.error, EngineError) as exc:
                 problems.append(f"{kernels or 'dnn'}: {_reason(exc)}")
             else:
@@ -41,14 +42,17 @@ class OpenCvEngine(Engine):
 
     def _infer(self, batch: np.ndarray) -> np.ndarray:
         # One picture at a time: the importer folds the batch of the first run into some layers.
-        rows = []
-        for picture in batch:
-            try:
-                self._net.setInput(picture[np.newaxis])
-                rows.append(np.array(self._net.forward()))
-            except cv2.error as exc:
-                raise EngineError(f"{self.name} failed to run the model: {_reason(exc)}") from exc
+        rows = [self._infer_all(picture[np.newaxis])[0] for picture in batch]
         return np.concatenate(rows) if rows else np.empty((0, *self.output.shape))
+
+    def _infer_all(self, picture: np.ndarray) -> tuple[np.ndarray, ...]:
+        try:
+            self._net.setInput(picture)
+            if len(self.outputs) == 1:
+                return (np.array(self._net.forward()),)
+            return tuple(map(np.array, self._net.forward([o.name for o in self.outputs])))
+        except cv2.error as exc:
+            raise EngineError(f"{self.name} failed to run the model: {_reason(exc)}") from exc
 
 
 def _engines() -> list[tuple[str, tuple[int, ...]]]:

@@ -52,13 +52,15 @@ class _InterpreterEngine(Engine):
         self.version = f"{getattr(package, '__version__', '')} {kernels}".strip()
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
-        if len(inputs) != 1 or len(outputs) != 1:
+        if len(inputs) != 1 or not outputs:
             raise EngineError(
-                f"{model}: has {len(inputs)} inputs and {len(outputs)} outputs; one of each is run."
+                f"{model}: has {len(inputs)} inputs and {len(outputs)} outputs; one input and at "
+                "least one output are run."
             )
         self._input_index = inputs[0]["index"]
-        self._output_index = outputs[0]["index"]
-        self.input, self.output = _spec(inputs[0]), _spec(outputs[0])
+        self._output_indices = tuple(entry["index"] for entry in outputs)
+        self.input, self.outputs = _spec(inputs[0]), tuple(map(_spec, outputs))
+        self.output = self.outputs[0]
 
     def close(self) -> None:
         super().close()
@@ -93,13 +95,20 @@ class _InterpreterEngine(Engine):
         # One picture at a time, as on the device: a batch would make the interpreter re-plan.
         rows = []
         for picture in batch:
-            self._interpreter.set_tensor(self._input_index, picture[np.newaxis])
-            try:
-                self._interpreter.invoke()
-            except RuntimeError as exc:
-                raise EngineError(f"{self.name} failed to run the model: {exc}") from exc
-            rows.append(self._interpreter.get_tensor(self._output_index))
+            self._invoke(picture[np.newaxis])
+            rows.append(self._interpreter.get_tensor(self._output_indices[0]))
         return np.concatenate(rows) if rows else np.empty((0, *self.output.shape))
+
+    def _infer_all(self, picture: np.ndarray) -> tuple[np.ndarray, ...]:
+        self._invoke(picture)
+        return tuple(self._interpreter.get_tensor(index) for index in self._output_indices)
+
+    def _invoke(self, picture: np.ndarray) -> None:
+        self._interpreter.set_tensor(self._input_index, picture)
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as exc:
+            raise EngineError(f"{self.name} failed to run the model: {exc}") from exc
 
 
 class LiteRtEngine(_InterpreterEngine):

@@ -28,6 +28,7 @@ from edge_runtime.registry.client import (
     MANIFEST_TYPE,
     Client,
 )
+from edge_runtime.tensors import some_outputs
 from edge_runtime.text import printable
 from edge_runtime.trust.signature import SIGNATURE_NAME
 
@@ -101,9 +102,10 @@ def push(bundle: Bundle, client: Client) -> str:
 def described(bundle: Bundle) -> dict[str, str]:
     """What registries and fleet tools show of a bundle without fetching it."""
     manifest = bundle.manifest
+    answered = some_outputs(manifest.outputs) or f"{len(bundle.labels)} labels"
     return {
         "org.opencontainers.image.title": bundle.name,
-        "org.opencontainers.image.description": f"{manifest.task}, {len(bundle.labels)} labels",
+        "org.opencontainers.image.description": f"{manifest.task}, {answered}",
         f"{_PREFIX}.schema": str(manifest.schema_version),
         f"{_PREFIX}.task": manifest.task,
         f"{_PREFIX}.labels": json.dumps(bundle.labels[:100], ensure_ascii=False),

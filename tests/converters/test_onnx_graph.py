@@ -289,7 +289,7 @@ def test_tidy_gives_layers_without_a_counter_their_name():
         helper.make_node("Neg", ["a"], ["y"], name="model/last/Neg"),
     ]
     graph = small_graph(nodes, {})
-    tidy(graph, input_name="image", output_name="probabilities")
+    tidy(graph, input_name="image", output_names=["probabilities"])
     assert [node.name for node in graph.nodes] == ["conv_1", "probabilities"]
 
 

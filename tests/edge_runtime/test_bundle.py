@@ -73,8 +73,8 @@ def test_every_missing_file_is_named(colour_bundle: Path):
 
 
 def test_a_newer_schema_asks_for_an_update(colour_bundle: Path, reseal):
-    reseal(colour_bundle, edited(colour_bundle, lambda m: m.update(schema_version=4, new=1)))
-    with pytest.raises(BundleError, match=r"schema 4.*update edgeproof"):
+    reseal(colour_bundle, edited(colour_bundle, lambda m: m.update(schema_version=5, new=1)))
+    with pytest.raises(BundleError, match=r"schema 5.*update edgeproof"):
         Bundle.open(colour_bundle)
 
 

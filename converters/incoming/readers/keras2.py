@@ -11,5 +11,6 @@ from converters.keras2 import load_h5, load_json
 
 def read(path: Path, *, weights: str = "", trust: bool = False) -> Facts:
     """Load it and read. Raises RunError when it is damaged or holds code."""
-    model = load_json(path, Path(weights)) if weights else load_h5(path, trust=trust)
-    return facts_of(path, model)
+    if weights:
+        return facts_of(path, load_json(path, Path(weights), trust=trust))
+    return facts_of(path, load_h5(path, trust=trust))

@@ -13,6 +13,7 @@ from converters.incoming.facts import Facts, PixelFacts, TensorFacts
 
 # A layer of scaling that leaves pixels of 0 to 255 larger than this was made for 0 to 1.
 _LARGEST_SCALED = 20.0
+_PASS_ON = {"InputLayer", "Flatten", "Reshape", "Dropout"}
 _BEFORE_WEIGHTS = {"InputLayer", "Rescaling", "Normalization", "ZeroPadding2D", "Cropping2D"}
 
 
@@ -30,9 +31,10 @@ def facts_of(path: Path, model: Any) -> Facts:
         )
     return Facts(
         inputs=tuple(map(_tensor, inputs)),
-        outputs=tuple(map(_tensor, outputs)),
+        outputs=_outputs(model, outputs),
         pixels=_pixels(model),
         ends_in=_ends_in(model),
+        last=_last(model),
         name=str(model.name)[:200],
     )
 
@@ -41,6 +43,15 @@ def _tensor(tensor: Any) -> TensorFacts:
     dtype = tensor.dtype if isinstance(tensor.dtype, str) else tensor.dtype.name
     name = str(getattr(tensor, "name", ""))[:200]
     return TensorFacts(name=name, shape=tuple(tensor.shape), dtype=dtype)
+
+
+def _outputs(model: Any, outputs: Any) -> tuple[TensorFacts, ...]:
+    """Each by its layer's name, where Keras knows one for each."""
+    named = [str(name)[:200] for name in getattr(model, "output_names", ())]
+    found = tuple(map(_tensor, outputs))
+    if len(named) != len(found):
+        return found
+    return tuple(f.model_copy(update={"name": n}) for f, n in zip(found, named, strict=True))
 
 
 def _layers(model: Any) -> Iterator[Any]:
@@ -71,6 +82,15 @@ def _inside(origin: str, takes_bytes: bool) -> PixelFacts:
     scale = 1.0 if takes_bytes else 1 / 255
     span = "0 to 255" if takes_bytes else "0 to 1"
     return PixelFacts(scale=scale, origin=f"{origin} inside the model, made for pixels of {span}")
+
+
+def _last(model: Any) -> str:
+    """The layer that makes the answers, with its activation where it has one."""
+    layers = [layer for layer in _layers(model) if type(layer).__name__ not in _PASS_ON]
+    if len(model.outputs) != 1 or not layers:
+        return ""
+    activation = getattr(getattr(layers[-1], "activation", None), "__name__", "linear")
+    return type(layers[-1]).__name__ if activation == "linear" else activation
 
 
 def _ends_in(model: Any) -> str:

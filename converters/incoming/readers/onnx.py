@@ -64,7 +64,8 @@ def read(path: Path) -> Facts:
         labels_origin=labels_origin,
         channels=channels or "",
         channels_origin=channels_origin,
-        ends_in=_ends_in(graph),
+        ends_in=_ENDS.get(_last(graph), ""),
+        last=_last(graph)[:100],
         name=graph.name[:200],
     )
 
@@ -152,12 +153,13 @@ def _try(path: Path, inputs: tuple[TensorFacts, ...]) -> None:
         raise RunError(f"{path}: does not run on onnxruntime: {brief(exc)}") from exc
 
 
-def _ends_in(graph: Any) -> str:
+def _last(graph: Any) -> str:
+    """The operator that makes the answers."""
     made = {out: node for node in graph.node for out in node.output}
     node = made.get(graph.output[0].name)
     while node is not None and node.op_type in _PASS_ON and node.input:
         node = made.get(node.input[0])
-    return _ENDS.get(node.op_type, "") if node is not None else ""
+    return str(node.op_type) if node is not None else ""
 
 
 def _json_labels(text: str) -> list[str]:

@@ -43,16 +43,17 @@ def read(path: Path) -> Facts:
     labels: tuple[str, ...] = ()
     with contextlib.suppress(Exception):  # a damaged archive behind it is none
         labels = labels_behind(data, said.label_files, units)
-    tensors = tuple(_tensor(d) for d in inputs)
+    tensors, named = tuple(_tensor(d) for d in inputs), graph.signature_names()
     precision = _precision(graph)
     return Facts(
         inputs=tensors,
-        outputs=tuple(_tensor(d) for d in outputs),
+        outputs=tuple(_output(d, interpreter, named) for d in outputs),
         precision=precision,
         pixels=_pixels(said, tensors),
         labels=labels,
         labels_origin="TFLite metadata" if labels else "",
-        ends_in=_ends_in(graph),
+        ends_in=_ENDS.get(_last(graph), ""),
+        last=_last(graph),
         name=said.name,
     )
 
@@ -97,6 +98,14 @@ def _tensor(details: dict[str, Any]) -> TensorFacts:
         scale=float(scale),
         zero_point=int(zero_point),
     )
+
+
+def _output(details: dict[str, Any], interpreter: Any, named: dict[int, str]) -> TensorFacts:
+    """By what the file's signature calls it, and of the shape that it really answered."""
+    facts = _tensor(details)
+    name = named.get(int(details["index"]), facts.name)
+    shape = tuple(int(n) for n in interpreter.get_tensor(details["index"]).shape)
+    return facts.model_copy(update={"name": name[:1000], "shape": shape})
 
 
 def _metadata(graph: TfliteGraph) -> Said:
@@ -149,9 +158,10 @@ def _read_types(graph: TfliteGraph) -> list[tuple[str, str]]:
     ]
 
 
-def _ends_in(graph: TfliteGraph) -> str:
+def _last(graph: TfliteGraph) -> str:
+    """The operator that makes the answers."""
     made = {out: node for node in graph.nodes() for out in node.outputs}
     node = made.get(graph.output)
     while node is not None and node.code in _PASS_ON and node.inputs:
         node = made.get(node.inputs[0])
-    return _ENDS.get(node.code, "") if node is not None else ""
+    return node.code if node is not None else ""

@@ -136,8 +136,11 @@ def edgeproof(
     import edgeproof as program
 
     def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["edgeproof", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
+        commands = list(program.app.registered_commands)
+        with monkeypatch.context() as patched, pytest.raises(SystemExit) as ended:
+            patched.setattr("sys.argv", ["edgeproof", *map(str, arguments)])
+            # The program drops all commands but the typed one; the next call types another.
+            patched.setattr(program.app, "registered_commands", commands)
             program.main()
         said = capsys.readouterr()
         code = ended.value.code
