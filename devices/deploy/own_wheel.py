@@ -55,6 +55,15 @@ def write_own_wheel(folder: Path) -> Path:
     return wheel
 
 
+def known_extras() -> frozenset[str]:
+    """Of the edgeproof that is installed here."""
+    try:
+        found = importlib.metadata.metadata(NAME).get_all("Provides-Extra")
+    except importlib.metadata.PackageNotFoundError:
+        return frozenset()
+    return frozenset(found or ())
+
+
 def _code(names: str) -> Iterator[tuple[str, bytes]]:
     for name in sorted(names.split()):
         spec = importlib.util.find_spec(name)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from devices.deploy.errors import DeployError
 from devices.deploy.machine import Machine
-from devices.deploy.own_wheel import write_own_wheel
+from devices.deploy.own_wheel import known_extras, write_own_wheel
 from devices.deploy.payload import PayloadFile
 from devices.deploy.text import printable
 
@@ -24,6 +24,8 @@ _INSTALLED_BYTES = 450 << 20
 _OLDEST_GLIBC = 17
 # The C libraries that uv has a name for: the newest that is not newer than the device's serves.
 _UV_GLIBCS = (_OLDEST_GLIBC, 28, *range(31, 41))
+# Extras of the workstation.
+_NOT_THERE = frozenset({"dev", "train", "convert", "deploy", "keras2"})
 # uv's names of platforms; of 32-bit ARM it knows none.
 _UV_MACHINES = ("aarch64", "x86_64")
 
@@ -90,6 +92,13 @@ class Packages:
         Raises:
             DeployError: when there are no packages for it, or none can be had.
         """
+        for extra in extras:
+            if extra not in known_extras():  # pip would pass over it, with a warning
+                known = ", ".join(sorted(known_extras() - _NOT_THERE))
+                raise DeployError(
+                    f"--extras: the edgeproof that is installed here has none that is called "
+                    f"{extra!r}, but {known}"
+                )
         kind = (machine.architecture, machine.version, machine.glibc, extras)
         with self._lock:
             if kind not in self._found:

@@ -160,6 +160,14 @@ def test_wheels_of_another_machine_are_carried_along(fetched_from, tmp_path):
     assert set(found_tags.values()) == {f"{right}.whl"}
 
 
+def test_an_extra_that_there_is_not(tmp_path):
+    """pip would pass over it, and the device would lack a package."""
+    with pytest.raises(
+        DeployError, match=r"^--extras: .* has none that is called 'mqt', but .*onnx"
+    ):
+        Packages(tmp_path).environment(BOARD, ("mqt",), offline=False, system_packages=False)
+
+
 @pytest.mark.parametrize("glibc", [None, 17, 27, 41], ids=str)
 def test_a_c_library_that_uv_has_no_name_for(glibc, fetched_from):
     """Debian 13 has 2.41, Ubuntu 18.04 has 2.27."""
