@@ -149,11 +149,14 @@ def test_every_file_answers_each_head_by_its_name(heads: Heads, packed: Path, pi
 
 
 @pytest.mark.end_to_end
-def test_the_proof_of_tensors_is_replayed(packed: Path, edgeproof):
+def test_the_proof_of_tensors_is_replayed(packed: Path, edgeproof, tmp_path: Path):
     verification = verify(Bundle.open(packed))
     assert verification.passed and verification.variants_replayed == 4
     assert all("of the range of" in c.detail for c in verification.checks if c.stage == "head")
-    code, said, problem = edgeproof("verify", packed, "--matrix-engines", "litert,litert-reference")
+    code, said, problem = edgeproof(
+        *("verify", packed, "--matrix-engines", "litert,litert-reference"),
+        *("--matrix-out", tmp_path / "matrix.json"),
+    )
     assert code == 0, said + problem
     assert "signal to noise of the worst output" in " ".join(said.split())
 
