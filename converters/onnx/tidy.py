@@ -57,7 +57,7 @@ def tidy(graph: OnnxGraph, *, input_name: str, output_names: Sequence[str]) -> N
         ConversionError: when tf2onnx has left an operator that ONNX does not have.
     """
     require_standard_operators(graph)
-    transposed_constants(graph)
+    turned_constants(graph)
     reshapes_of_one_pixel(graph)
     sink_transposes(graph)
     pools_and_flattens(graph)
@@ -82,13 +82,25 @@ def require_standard_operators(graph: OnnxGraph) -> None:
             )
 
 
-def transposed_constants(graph: OnnxGraph) -> None:
-    """Transpose constants now: weights that tf2onnx has not seen keep theirs until here."""
+def turned_constants(graph: OnnxGraph) -> None:
+    """Turn constants about now: weights that tf2onnx has not seen keep their shape until here.
+
+    Those of 1x1 convolutions it reshapes, where it transposes others.
+    """
     for node in list(graph.nodes):
-        if node.op_type == "Transpose" and node.input[0] in graph.constants:
-            turned = graph.constants[node.input[0]].transpose(_perm(node))
-            graph.read_instead(node.output[0], graph.add_constant(node.output[0], turned))
-            graph.remove([node])
+        if node.op_type not in ("Transpose", "Reshape"):
+            continue
+        if not all(name in graph.constants for name in node.input):
+            continue
+        value = graph.constants[node.input[0]]
+        if node.op_type == "Transpose":
+            turned = value.transpose(_perm(node))
+        else:
+            shape = graph.constants[node.input[1]]
+            # In ONNX, 0 is as many as there were.
+            turned = value.reshape([side or value.shape[axis] for axis, side in enumerate(shape)])
+        graph.read_instead(node.output[0], graph.add_constant(node.output[0], turned))
+        graph.remove([node])
 
 
 def reshapes_of_one_pixel(graph: OnnxGraph) -> None:

@@ -340,3 +340,24 @@ def test_large_dense_weights_go_around_tf2onnx(shipped):
     assert np.array_equal(rows, turned.reshape(rows.shape))
     without = float_graphs.tflite_from_keras(shipped("mobilenet_v2")[0])
     assert without_large_weights(without) == (without, {})
+
+
+def test_large_filters_go_around_tf2onnx():
+    from converters.keras_quiet import keras
+
+    layers = keras.layers
+    image = keras.Input((8, 8, 3), dtype="uint8", name="image")
+    x = layers.Rescaling(1 / 255)(image)
+    for filters, side in ((512, 1), (512, 1), (64, 3)):
+        x = layers.Conv2D(filters, side, activation="relu")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, layers.Dense(2, "softmax", name="probabilities")(x))
+    tflite = float_graphs.tflite_from_keras(model)
+    _, weights = without_large_weights(tflite)
+    assert sorted(v.shape for v in weights.values()) == [(64, 3, 3, 512), (512, 1, 1, 512)]
+    made = float_graphs.onnx_from_tflite(tflite)
+    operators = [node.op_type for node in OnnxGraph(made).nodes]
+    assert "Reshape" not in operators  # a weight behind one would not be quantised
+    assert operators.count("Transpose") == 1  # of the picture
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+    assert np.allclose(answers(made, pixels), model(pixels), atol=1e-6)

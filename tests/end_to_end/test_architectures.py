@@ -1,5 +1,7 @@
 """Every architecture of pictures trains, becomes every variant, keeps its gates, answers frames."""
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -54,6 +56,16 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.write(picture(number // 10, rng))
     writer.release()
     return file
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """TensorFlow's graphs of one model go before the next one comes: gigabytes of them."""
+    yield
+    import keras
+
+    keras.backend.clear_session()
+    gc.collect()
 
 
 @pytest.mark.parametrize("name", OF_PICTURES)
