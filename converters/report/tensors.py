@@ -12,7 +12,7 @@ from converters.repair_words import why_not_mended
 from converters.report.matrix import matrix_tables
 from converters.report.noise import noisy_variants
 from converters.report.provenance import provenance
-from converters.report.tables import Column, columns
+from converters.report.tables import Column, Row, columns
 from converters.report.verdict import judge
 from converters.subject import Subject
 from edge_runtime import words
@@ -22,15 +22,6 @@ from edge_runtime.tensors import TensorOutput
 from edge_runtime.words import Cell
 
 TEMPLATE = Path(__file__).parent / "templates" / "tensors.html.j2"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure of an output, of all files."""
-
-    name: str
-    note: str
-    cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
