@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from devices.deploy.errors import DeployError
+from devices.deploy.text import printable
+
+# A whole number, as all versions of systemd read it.
+_MEMORY = re.compile(r"[1-9]\d{0,14}[KMGT]?|(100|[1-9]\d?)%")
 
 
 @dataclass(frozen=True)
@@ -16,6 +23,14 @@ class UnitOptions:
 
     memory: str = "75%"
     watchdog_s: int = 30
+
+    def __post_init__(self) -> None:
+        """Raises DeployError for a limit that systemd would pass over: there would be none."""
+        if not _MEMORY.fullmatch(self.memory):
+            raise DeployError(
+                f"--memory {printable(self.memory, 40)}: write bytes with K, M or G, such as 512M, "
+                "or a share of the device's memory, such as 60%."
+            )
 
 
 # What the camera needs not, it may not: of any service of ours.

@@ -22,8 +22,8 @@ def trusted_keys(
     others. Then the user's, `~/.config/edgeproof/trusted`, and what EDGEPROOF_TRUSTED names.
 
     Raises:
-        TrustError: when a place was named that cannot be read: to trust nobody in particular would
-            be to trust everybody.
+        TrustError: when a place is there that cannot be read or holds no key: to trust nobody in
+            particular would be to trust everybody.
     """
     if found := _pems(system_folder):
         return found
@@ -31,10 +31,7 @@ def trusted_keys(
     named = environment.get(VARIABLE, "")
     keys = _pems(user) if user else ()
     if named:
-        added = _named(Path(named))
-        if not added:
-            raise TrustError(f"{VARIABLE}={named}: there is no *.pem; nothing can be trusted.")
-        keys = (*keys, *added)
+        keys = (*keys, *_named(Path(named)))
     return keys
 
 
@@ -76,8 +73,15 @@ def _named(place: Path) -> tuple[Path, ...]:
 def _pems(folder: Path) -> tuple[Path, ...]:
     try:
         names = sorted(os.listdir(folder))  # noqa: PTH208 it says why it cannot
-    except (FileNotFoundError, NotADirectoryError):
-        return ()
     except OSError as exc:
+        # A link into a disk that is not mounted is there, and names nobody that could be trusted.
+        if isinstance(exc, FileNotFoundError) and not os.path.lexists(folder):
+            return ()
         raise TrustError(f"{folder}: cannot be read: {exc.strerror}; no bundle is opened.") from exc
-    return tuple(require_key(folder / name) for name in names if name.endswith(".pem"))
+    keys = tuple(require_key(folder / name) for name in names if name.endswith(".pem"))
+    if not keys:
+        raise TrustError(
+            f"{folder}: there is no *.pem; nothing can be trusted. Put a public key there, or take "
+            "the folder away."
+        )
+    return keys

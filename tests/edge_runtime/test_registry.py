@@ -75,7 +75,8 @@ def test_other_programs_read_it_too(registry: str, colour_bundle: Path, tmp_path
 
 def test_by_the_commands(registry: str, colour_bundle: Path, tmp_path: Path):
     work = tmp_path / "work"
-    work.mkdir()
+    (work / "papers").mkdir(parents=True)
+    (work / "papers" / "thesis.txt").write_text("not yours")
 
     def edgeproof(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -93,6 +94,8 @@ def test_by_the_commands(registry: str, colour_bundle: Path, tmp_path: Path):
     assert pulled.stdout == f"colours.bundle: {pushed.stdout}"
     for arguments, message in (
         (("pull", place, "--plain-http"), "exists already; choose another name or --overwrite."),
+        (("pull", place, "--plain-http", "--overwrite", "--out", "papers"), "papers: is not a bun"),
+        (("push", "sealed.bundle.age", place, "--plain-http"), "is encrypted, and a registry"),
         (("pull", f"{registry}/a/none:v1", "--plain-http"), "there is no such repository or tag."),
         (("pull", f"{registry}/a/colours:v1"), "TLS fails; --plain-http, if it is a registry with"),
         (("pull", "127.0.0.1:1/a:v1", "--plain-http"), "cannot be reached: connection refused."),
@@ -102,6 +105,7 @@ def test_by_the_commands(registry: str, colour_bundle: Path, tmp_path: Path):
         done = edgeproof(*arguments)
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
         assert message in done.stderr
+    assert (work / "papers" / "thesis.txt").exists()
 
 
 @pytest.mark.parametrize(

@@ -283,6 +283,21 @@ class TestWhomADeviceTrusts:
         with pytest.raises(TrustError, match="absent: cannot be read"):
             self.trusted(EDGEPROOF_TRUSTED=str(self.keys / "absent"))
 
+    def test_a_place_that_is_there_and_names_nobody_does_not_mean_everybody(self):
+        place = self.config / "edgeproof/trusted"
+        key = self.put(place, "ours.pem")
+        key.rename(place / "ours.pub")
+        with pytest.raises(TrustError, match=r"trusted: there is no \*\.pem; nothing can be trust"):
+            self.trusted()
+        shutil.rmtree(place)
+        place.write_text("")
+        with pytest.raises(TrustError, match="trusted: cannot be read: Not a directory"):
+            self.trusted()
+        place.unlink()
+        place.symlink_to(self.keys / "absent")
+        with pytest.raises(TrustError, match="trusted: cannot be read: No such file"):
+            self.trusted()
+
     def test_a_private_key_is_no_key_to_trust(self):
         self.system.mkdir()
         shutil.copy(self.keys / "ours.key", self.system / "ours.pem")

@@ -25,6 +25,14 @@ from devices.deploy.session import _BOOTSTRAP, packed, sources
 from devices.deploy.unit import UnitOptions, unit_text
 
 
+@pytest.mark.parametrize(
+    "memory", ["lots", "", "0", "-1", "101%", "1.5G", "512M\nUser=root", "5 M"]
+)
+def test_a_limit_that_systemd_would_pass_over_is_refused(memory):
+    with pytest.raises(DeployError, match=r"--memory .*: write bytes with K, M or G"):
+        UnitOptions(memory=memory)
+
+
 @pytest.mark.parametrize("system", [False, True], ids=["user", "system"])
 def test_the_unit_is_one_that_systemd_reads(system, tmp_path):
     analyze = shutil.which("systemd-analyze")
