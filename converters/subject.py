@@ -92,7 +92,8 @@ class Subject:
             label = self.record.labels[int(answers[0])]
             yield (
                 f"The trained model answers {label!r} for all {len(self.reference)} pictures: that "
-                "every file agrees with it says little. Look at the training report."
+                "every file agrees with it says little. Look at the training report; of a model "
+                "from elsewhere, ask whether --scale and --channels are those that it learnt with."
             )
 
 

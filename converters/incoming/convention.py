@@ -148,9 +148,12 @@ def numbers(text: str) -> tuple[float, ...]:
         match = re.fullmatch(r"\s*([-+\d.eE]+)\s*(?:/\s*([-+\d.eE]+)\s*)?", part)
         if match is None:
             raise ValueError(f"{text!r} is no number, nor numbers between commas")
-        value = float(match[1]) / float(match[2] or 1)
-        if not np.isfinite(value):
-            raise ValueError(f"{text!r} is not finite")
+        divisor = float(match[2] or 1)
+        if divisor == 0:
+            raise ValueError(f"{text!r} divides by 0")
+        value = float(match[1]) / divisor
+        if not np.isfinite(value) or (value and not np.float32(value)):
+            raise ValueError(f"{text!r} is too large or too small a number")
         found.append(value)
     if len(found) not in _DEPTHS:
         raise ValueError(f"{text!r}: one number for all channels, or three")
@@ -235,7 +238,7 @@ def _pixels(name: str, facts: Facts, asked: Asked, depth: int, taken: list[Taken
             scale=1.0 if asked.scale is None else asked.scale,
             mean=asked.mean or (0.0,),
             std=asked.std or (1.0,),
-            origin=_TYPED,
+            origin=f"{_TYPED}, before the {facts.pixels.origin}" if facts.pixels else _TYPED,
         )
         if not all(said.std) or said.scale == 0:
             raise RunError(f"{name}: --scale and --std must not be 0.")

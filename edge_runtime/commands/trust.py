@@ -45,6 +45,8 @@ def sign_command(
         raise BundleError(f"{bundle}: sign the folder, then pack it.")
     if chain and certificate is None:
         raise TrustError("--chain goes with --certificate FILE.")
+    if certificate is not None and not chain:
+        raise TrustError("--certificate takes --chain FILE: the certificate of who issued it.")
     opened = Bundle.open(bundle, signed_by=())
     opened.check_files()
     opened.require_nothing_else()

@@ -14,7 +14,19 @@ from converters.incoming.facts import Facts, PixelFacts, TensorFacts
 # A layer of scaling that leaves pixels of 0 to 255 larger than this was made for 0 to 1.
 _LARGEST_SCALED = 20.0
 _PASS_ON = {"InputLayer", "Flatten", "Reshape", "Dropout"}
-_BEFORE_WEIGHTS = {"InputLayer", "Rescaling", "Normalization", "ZeroPadding2D", "Cropping2D"}
+# What may stand before the scaling: it changes places or shapes, or does nothing once learnt.
+_BEFORE_WEIGHTS = {
+    *(
+        "InputLayer",
+        "Sequential",
+        "ZeroPadding2D",
+        "Cropping2D",
+        "CenterCrop",
+        "Resizing",
+        "Permute",
+    ),
+    *("Dropout", "GaussianNoise", "RandAugment", "AugMix", "MixUp", "CutMix"),
+}
 
 
 def facts_of(path: Path, model: Any) -> Facts:
@@ -73,7 +85,7 @@ def _pixels(model: Any) -> PixelFacts | None:
         if kind == "Normalization":
             variance = np.asarray(layer.variance, np.float64)
             return _inside(f"Normalization layer {layer.name!r}", float(variance.max()) > 1)
-        if kind not in _BEFORE_WEIGHTS and kind != "Sequential":
+        if kind not in _BEFORE_WEIGHTS and not kind.startswith("Random"):
             return None
     return None
 
