@@ -19,6 +19,8 @@ from devices.deploy.remote.place import Place, StepError, disk_errors, read_json
 SILENCE_S = 30.0
 # How long a step waits for another that a dead deploy left running.
 STEP_WAIT_S = 15.0
+# Bytes of the lock's file, whatever stands in it.
+_ROOM = 1024
 
 
 def hold(place: Place, params: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> None:
@@ -37,13 +39,12 @@ def hold(place: Place, params: dict[str, Any], tell: Callable[[dict[str, Any]], 
     token = os.urandom(16).hex()
     who = {"token": token, "who": str(params["who"])[:200], "since": round(time.time())}
     with disk_errors(place.root):
-        os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps(who).encode(), 0)
+        _write(file, json.dumps(who))
     tell({"token": token})
     stdin = sys.stdin.buffer
     while select.select([stdin], [], [], SILENCE_S)[0] and os.read(stdin.fileno(), 4096):
         pass
-    os.ftruncate(file, 0)
+    _write(file, "")
 
 
 @contextlib.contextmanager
@@ -94,6 +95,14 @@ def _whose(place: Place) -> str:
 
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def _write(file: int, text: str) -> None:
+    """In place, and never shorter: on a full disk there is no new block, but an old one is ours.
+
+    To remove releases takes the lock, and is the way out of a full disk.
+    """
+    os.pwrite(file, text.encode().ljust(_ROOM), 0)
 
 
 def _lock(file: int) -> bool:
