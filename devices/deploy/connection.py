@@ -206,7 +206,8 @@ class Connection:
         for words, why in _WHY:
             if words in err:
                 said = why.format(host=self.address.host, address=self.address.text)
-                return ConnectionFailed(f"{self.address.text}: {said}.")
+                mark = "" if said.endswith("?") else "."
+                return ConnectionFailed(f"{self.address.text}: {said}{mark}")
         lines = [line.strip() for line in err.splitlines() if line.strip()]
         said = lines[-1] if lines else "the connection was cut"
         return ConnectionFailed(f"{self.address.text}: {printable(said)}")
