@@ -116,7 +116,7 @@ BOARD = Machine(
     other="",
     glibc=36,
     clock_off_s=0,
-    home="/home/pi",
+    home="/boards/pi",
     user="pi",
 )
 
