@@ -29,19 +29,14 @@ def push_command(
     """
     from edge_runtime.bundle import Bundle
     from edge_runtime.errors import RegistryError
-    from edge_runtime.registry.artifact import push
+    from edge_runtime.registry.artifact import push, require_unencrypted
     from edge_runtime.registry.client import Client
     from edge_runtime.registry.reference import Reference
-    from edge_runtime.trust.encryption import SUFFIX
 
     place = Reference.parse(reference)
     if place.digest:
         raise RegistryError(f"{reference}: a digest is what comes out of it; give a tag.")
-    if bundle.suffix == SUFFIX:
-        raise RegistryError(
-            f"{bundle}: is encrypted, and a registry would hold it in the clear. Bring the file to "
-            "devices by `edgeproof deploy`, or push the bundle that it was made of."
-        )
+    require_unencrypted(bundle)  # before anybody decrypts it
     digest = push(Bundle.open(bundle), Client(place, plain_http=plain_http))
     typer.echo(place.at(digest))
 

@@ -30,6 +30,7 @@ from edge_runtime.registry.client import (
 )
 from edge_runtime.tensors import some_outputs
 from edge_runtime.text import printable
+from edge_runtime.trust.encryption import SUFFIX
 from edge_runtime.trust.signature import SIGNATURE_NAME
 
 _TITLE = "org.opencontainers.image.title"
@@ -69,13 +70,23 @@ class _Manifest(BaseModel):
     ]
 
 
+def require_unencrypted(path: Path) -> None:
+    """Raises RegistryError for an encrypted bundle: opened, it would be stored in the clear."""
+    if path.suffix == SUFFIX:
+        raise RegistryError(
+            f"{path}: is encrypted, and a registry would hold it in the clear. Bring the file to "
+            "devices by `edgeproof deploy`, or push the bundle that it was made of."
+        )
+
+
 def push(bundle: Bundle, client: Client) -> str:
     """Store a bundle; the manifest's digest. Files that the registry has are not sent again.
 
     Raises:
         BundleError: when a file is missing or changed.
-        RegistryError: when the registry does not take it.
+        RegistryError: when it is encrypted, or the registry does not take it.
     """
+    require_unencrypted(bundle.path)
     bundle.check_files()
     layers = []
     for path in _files(bundle):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,14 @@ def test_other_programs_read_it_too(registry: str, colour_bundle: Path, tmp_path
     theirs = oras.client.OrasClient(hostname=registry, insecure=True)
     theirs.pull(target=f"{registry}/shop/pets:v3", outdir=str(tmp_path / "theirs"))
     assert contents(tmp_path / "theirs") == contents(colour_bundle)
+
+
+def test_what_is_encrypted_is_not_stored_in_the_clear(registry: str, colour_bundle: Path):
+    opened = replace(Bundle.open(colour_bundle), path=Path("sealed.bundle.age"))
+    with pytest.raises(RegistryError, match="is encrypted, and a registry would hold it in the"):
+        push(opened, client(f"{registry}/a/sealed:v1"))
+    with pytest.raises(RegistryError, match="there is no such repository or tag"):
+        client(f"{registry}/a/sealed:v1").manifest()
 
 
 def test_by_the_commands(registry: str, colour_bundle: Path, tmp_path: Path):
