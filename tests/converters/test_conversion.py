@@ -250,7 +250,7 @@ def whole_kilobytes(trained, tmp_path_factory) -> int:
 
 
 @pytest.mark.end_to_end
-@pytest.mark.parametrize("share", [0.03, 0.9])
+@pytest.mark.parametrize("share", [0.03, 0.4, 0.9])
 def test_a_full_disk_leaves_nothing(trained, tmp_path: Path, whole_kilobytes: int, share: float):
     mount = tmp_path / "small"
     mount.mkdir()
@@ -276,7 +276,7 @@ def test_a_full_disk_leaves_nothing(trained, tmp_path: Path, whole_kilobytes: in
 
 
 @pytest.mark.end_to_end
-@pytest.mark.parametrize("after", ["calibration", "onnx-int8"])
+@pytest.mark.parametrize("after", ["calibration", "tflite-dynamic", "onnx-int8"])
 def test_ctrl_c_leaves_nothing(trained, tmp_path: Path, after: str):
     """A real SIGINT to a real process, while its progress display names that step."""
     arguments = ["convert", str(trained[3]), "--out", str(tmp_path / "x.bundle")]
