@@ -1,4 +1,4 @@
-"""Two processes on loopback train as one does, and what JAX trained converts as ever."""
+"""Two processes on loopback, or two devices, train as one does; what JAX trained converts."""
 
 import json
 import os
@@ -14,6 +14,9 @@ import pytest
 pytestmark = pytest.mark.end_to_end
 
 REPOSITORY = Path(__file__).parents[2]
+# One process; two processes of one device each; one process with two devices.
+RUNS = ("alone", "both", "devices")
+TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 JAX = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
 
 
@@ -53,25 +56,28 @@ def colours(folder: Path, *, seed: int) -> Path:
     return folder
 
 
-def test_two_processes_are_one(tmp_path: Path):
+def test_two_processes_and_two_devices_are_one(tmp_path: Path):
     data = colours(tmp_path / "data", seed=1)
     # 45 pictures in batches of 8: the last one is filled; dropout and warp draw numbers.
     command = ["train", data, "--size", "24", "--epochs", "3", "--batch-size", "8", "--no-cache"]
     address = f"127.0.0.1:{free_port()}"
     team = ["--distributed", "--coordinator", address, "--processes", "2", "--process-id"]
     alone = start(*command, "--out", tmp_path / "alone", **JAX)
+    devices = start(*command, "--out", tmp_path / "devices", "--distributed", **JAX, **TWO_DEVICES)
     leader = start(*command, "--out", tmp_path / "both", *team, "0", **JAX)
     other = start(*command, "--out", tmp_path / "other", *team, "1", **JAX)
     finished(alone)
+    finished(devices)
     assert "model:" in finished(leader)
     assert "epoch" not in finished(other)
     assert not (tmp_path / "other").exists()  # only the leader writes
 
-    runs = [json.loads((tmp_path / n / "training.json").read_text()) for n in ("alone", "both")]
+    runs = [json.loads((tmp_path / n / "training.json").read_text()) for n in RUNS]
     for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
-        one, two = (run["history"][name] for run in runs)
-        assert two == pytest.approx(one, rel=1e-4), name
-    assert runs[1]["metrics"]["accuracy"] == runs[0]["metrics"]["accuracy"] == 1.0
+        one, *others = (run["history"][name] for run in runs)
+        for other_way, values in zip(RUNS[1:], others, strict=True):
+            assert values == pytest.approx(one, rel=1e-4), (other_way, name)
+    assert {run["metrics"]["accuracy"] for run in runs} == {1.0}
 
     # TensorFlow converts, also in a shell that is set up for JAX.
     bundle = tmp_path / "b.bundle"
