@@ -14,6 +14,7 @@ from edge_runtime.manifest import MANIFEST_HASH_NAME, MANIFEST_NAME
 from edge_runtime.trust.signature import SIGNATURE_NAME
 
 _RUN = ("-m", "edgeproof", "run", "{folder}", "--status", "{status}")
+_ONLY_CHECK = ("--only-check",)
 _CHECK = ("-m", "edgeproof", "verify", "{folder}")
 
 
@@ -43,6 +44,7 @@ def bundle_payload(path: Path) -> Iterator[Payload]:
         files=(*listed, *_manifest_files(bundle)),
         check=_CHECK,
         start=_RUN,
+        only_check=_ONLY_CHECK,
         # Whether the device trusts a key is its own affair; then it needs `sign`: --extras sign.
         extras=() if any(v.format == "tflite" for v in bundle.variants) else ("onnx",),
     )
@@ -59,6 +61,7 @@ def _encrypted_payload(path: Path) -> Payload:
         files=(PayloadFile(path.name, sha256_file(path), path.stat().st_size),),
         check=tuple(inside if argument == "{folder}" else argument for argument in _CHECK),
         start=tuple(inside if argument == "{folder}" else argument for argument in _RUN),
+        only_check=_ONLY_CHECK,
         extras=("age",),
     )
 

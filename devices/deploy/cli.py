@@ -37,7 +37,7 @@ def mount(app: typer.Typer, payload_of: PayloadOf) -> None:
             bundle is.
     """
     _mount_deploy(app, payload_of)
-    app.command("rollback", short_help="Send a device back to its last good release.")(
+    app.command("rollback", short_help="Send a device back to the good release before.")(
         rollback_command
     )
     mount_reading(app)
@@ -47,7 +47,10 @@ def _mount_deploy(app: typer.Typer, payload_of: PayloadOf) -> None:
     @app.command("deploy", short_help="Put a bundle to work on a device over SSH.")
     def deploy_command(
         bundle: Annotated[
-            Path, typer.Argument(metavar="BUNDLE", help="Bundle folder, or the same as one .zip.")
+            Path,
+            typer.Argument(
+                metavar="BUNDLE", help="Bundle folder, or the same as one .zip or .age."
+            ),
         ],
         host: HostArgument = None,
         hosts: HostsOption = None,
@@ -137,23 +140,27 @@ def _mount_deploy(app: typer.Typer, payload_of: PayloadOf) -> None:
 def rollback_command(
     host: HostArgument = None,
     release: Annotated[
-        str | None, typer.Argument(metavar="RELEASE", help="Or to this one.", show_default=False)
+        str | None,
+        typer.Argument(metavar="RELEASE", help="This one, older or newer.", show_default=False),
     ] = None,
     hosts: HostsOption = None,
     watch: WatchOption = 30.0,
-    service: ServiceOption = "user",
     name: NameOption = "edgeproof",
     wait: WaitOption = 0.0,
     parallel: ParallelOption = 8,
     no_canary: NoCanary = False,
     ssh_config: SshConfigOption = None,
 ) -> None:
-    """Send a device back to its last good release, checked and watched like a new one."""
+    """Send a device back to the good release that ran before, checked and watched like a new one.
+
+    Each rollback goes further back; forward again, or anywhere, by naming the RELEASE (edgeproof
+    releases HOST lists them). Its unit comes with it: --memory, --service and --run as they were.
+    """
     from devices.deploy.deploying import DeployOptions, Site
     from devices.deploy.fleet_cli import rollback_all
     from devices.deploy.targets import targets_of
 
-    options = DeployOptions(site=Site(name, service), watch_s=watch, wait_s=wait)
+    options = DeployOptions(site=Site(name), watch_s=watch, wait_s=wait)
     rollback_all(
         targets_of(host, hosts),
         release,

@@ -45,8 +45,11 @@ class Site:
     def params(self) -> dict[str, Any]:
         """What every step is told."""
         unit = "edgeproof" if self.name == "edgeproof" else f"edgeproof-{self.name}"
-        check = {"check_unit": check_unit_text()} if self.service == "system" else {}
-        return {"service": self.service, "unit": f"{unit}.service", **check}
+        return {
+            "service": self.service,
+            "unit": f"{unit}.service",
+            "check_unit": check_unit_text(),
+        }
 
 
 @dataclass(frozen=True)
@@ -137,13 +140,17 @@ def deploy(
     options, reporter = options or DeployOptions(), reporter or Reporter()
     session, machine = open_session(connection, payload, options, reporter)
     environment = _environment(machine, payload, packages, options)
+    service = options.site.service
+    unit = "" if service == "none" else unit_text(options.unit, system=service == "system")
     params: dict[str, Any] = {
-        "release": payload.release(options.python, environment.key),
+        "release": payload.release(options.python, environment.key, unit),
         "folder": payload.name,
         "files": [file.entry() for file in payload.files],
         "check": list(payload.check),
         "start": list(payload.start),
+        "only_check": list(payload.only_check),
         "version": _own_version(),
+        "unit_text": unit,
         **environment.params(),
     }
     notes: list[str] = []
@@ -170,7 +177,7 @@ def rollback(
     """Go to an earlier release that is still on the device, checked and watched as a new one.
 
     Args:
-        release: its name; None for the last good one before the current.
+        release: its name; None for the good one that ran before the current.
 
     Raises:
         DeployError: when there is none, or it does not pass its check any more.
@@ -183,7 +190,7 @@ def rollback(
         name = release or _previous(session)
         record = session.call("record", {"release": name})
         session.call("check", {**record, "release": name})
-        return _activate(session, name, options, notes)
+        return _activate(session, name, options, notes, back=True)
 
 
 def open_session(
@@ -283,11 +290,16 @@ def _blocks(files: list[Path]) -> Iterator[bytes]:
                 yield chunk
 
 
-def _activate(session: Session, release: str, options: DeployOptions, notes: list[str]) -> Outcome:
-    text = unit_text(options.unit, system=options.site.service == "system")
-    no_service = session.call("unit", {"text": text})["no_service"]
-    done = session.call("activate", {"release": release, **options.limits()})
-    if no_service:
+def _activate(
+    session: Session,
+    release: str,
+    options: DeployOptions,
+    notes: list[str],
+    *,
+    back: bool = False,
+) -> Outcome:
+    done = session.call("activate", {"release": release, "back": back, **options.limits()})
+    if no_service := done["no_service"]:
         notes.append(f"{printable(no_service)}: start it yourself, and again after each deploy")
     if done.text("user") == "root":
         notes.append("it runs as root there; deploy as a user who has no more than the cameras")
@@ -314,7 +326,10 @@ def _previous(session: Session) -> str:
         if entry["previous"]:
             return entry.text("release")
     where = session.connection.address.text
-    raise DeployError(f"{where}: has no earlier release that was healthy")
+    raise DeployError(
+        f"{where}: nothing healthy ran before what runs; edgeproof releases {where} lists what it "
+        "holds, and rollback takes any of them by its name"
+    )
 
 
 def _own_version() -> str:

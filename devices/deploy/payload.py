@@ -34,6 +34,7 @@ class Payload:
         check: arguments for the device's Python, run before the switch; must exit with 0.
         start: arguments for the device's Python that start the service.
             In both, `{folder}` and `{status}` stand for the paths of folder and status file there.
+        only_check: added to `start`, it ends at once; with 0 when the arguments are right.
         extras: of edgeproof that the device needs besides the bare install, such as "onnx".
 
     Raises:
@@ -45,6 +46,7 @@ class Payload:
     files: tuple[PayloadFile, ...]
     check: tuple[str, ...]
     start: tuple[str, ...]
+    only_check: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -63,9 +65,14 @@ class Payload:
         extras = tuple(dict.fromkeys((*self.extras, *extras)))
         return replace(self, start=(*self.start, *arguments), extras=extras)
 
-    def release(self, python: str, key: str) -> str:
-        """The release's name: what is in it decides it, so that the same is never sent twice."""
+    def release(self, python: str, key: str, unit: str = "") -> str:
+        """The release's name: what is in it decides it, so that the same is never sent twice.
+
+        Args:
+            python: that runs it; empty for the environment of that `key`.
+            unit: that systemd starts it by; empty for none.
+        """
         content = [file.entry() for file in sorted(self.files, key=lambda file: file.path)]
-        made_of = json.dumps([content, self.check, self.start, python, key])
+        made_of = json.dumps([content, self.check, self.start, python, key, unit])
         stem = self.name.removesuffix(".age").removesuffix(".bundle")[:60]
         return f"{stem}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"

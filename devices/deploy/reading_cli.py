@@ -14,7 +14,6 @@ from devices.deploy.options import (
     JsonOption,
     NameOption,
     ParallelOption,
-    ServiceOption,
     SshConfigOption,
     WaitOption,
 )
@@ -37,7 +36,6 @@ def mount_reading(app: typer.Typer) -> None:
 def status_command(
     host: HostArgument = None,
     hosts: HostsOption = None,
-    service: ServiceOption = "user",
     name: NameOption = "edgeproof",
     json_output: JsonOption = False,
     parallel: ParallelOption = 8,
@@ -53,7 +51,7 @@ def status_command(
     from devices.deploy.status_table import is_well, print_status, print_statuses
     from devices.deploy.targets import targets_of
 
-    site = Site(name, service)
+    site = Site(name)
     targets = targets_of(host, hosts)
 
     def work(target: Host, reporter: Reporter) -> Answer:
@@ -85,7 +83,6 @@ def releases_command(
         int | None,
         typer.Option(min=1, metavar="N", help="Remove all but the last N; what runs stays."),
     ] = None,
-    service: ServiceOption = "user",
     name: NameOption = "edgeproof",
     wait: WaitOption = 0.0,
     json_output: JsonOption = False,
@@ -99,7 +96,7 @@ def releases_command(
 
     target = targets_of(host, None)[0]
     with connection_to(target, ssh_config, alone=True) as connection:
-        session = _session(connection, Site(name, service))
+        session = _session(connection, Site(name))
         gone: list[Any] = []
         if keep is not None:
             with session.locked(wait_s=wait):
@@ -117,7 +114,6 @@ def logs_command(
     host: HostArgument = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="The last so many.")] = 50,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="And what comes.")] = False,
-    service: ServiceOption = "user",
     name: NameOption = "edgeproof",
     ssh_config: SshConfigOption = None,
 ) -> None:
@@ -128,7 +124,7 @@ def logs_command(
 
     target = targets_of(host, None)[0]
     with connection_to(target, ssh_config, alone=True) as connection:
-        session = _session(connection, Site(name, service))
+        session = _session(connection, Site(name))
         asked = {"lines": lines, "follow": follow}
         session.follow("logs", asked, lambda text: typer.echo(printable_line(text)))
 

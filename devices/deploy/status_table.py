@@ -73,7 +73,7 @@ def print_releases(where: str, found: list[Answer]) -> None:
     for heading in ("", "made", "size", "edgeproof", "how it went"):
         table.add_column(heading, overflow="fold")
     for each in found:
-        mark = "runs" if each["current"] else "last good" if each["previous"] else ""
+        mark = "runs" if each["current"] else "before" if each["previous"] else ""
         how = ": ".join(filter(None, (each.text("outcome"), each.text("reason"))))
         size = each.number("bytes")
         cells = (

@@ -21,7 +21,7 @@ from devices.errors import EdgeproofError, did_you_mean
 
 _MOST_BYTES = 64 << 10
 _WHERE = re.compile(r" \(at line (\d+), column \d+\)$")
-_NOT_IN_A_FILE = {"config"}
+_NOT_IN_A_FILE = {"config", "only_check"}
 _INTEGERS = range(-(1 << 63), 1 << 63)  # what TOML has
 # By a flag's type: what TOML has for it, and how to say so.
 _WANTED: dict[type, tuple[tuple[type, ...], str]] = {

@@ -151,6 +151,9 @@ def run_command(
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="For opening and reading an address.")
     ] = 5.0,
+    only_check: Annotated[
+        bool, typer.Option("--only-check", help="Check these flags, open nothing, and end.")
+    ] = False,
 ) -> None:
     """Answer cameras, videos or pictures with a bundle's model.
 
@@ -177,18 +180,17 @@ def run_command(
     )
     outputs = Outputs(asked_sinks(given), blur_faces)
     outputs.require_apart(bundle, source)
+    options = _loop_options(average, votes, min_score, no_abstain, region, stride, batch)
+    wanted = engine_options(suits, delegate, provider, require_accelerator)
+    if only_check:
+        return
     run_until_stopped(
         bundle,
         source,
         asked,
         outputs,
-        options=_loop_options(average, votes, min_score, no_abstain, region, stride, batch),
-        engine={
-            "variant": variant,
-            "engine": engine,
-            "profile": suits,
-            "options": engine_options(suits, delegate, provider, require_accelerator),
-        },
+        options=options,
+        engine={"variant": variant, "engine": engine, "profile": suits, "options": wanted},
         threads=threads,
         workers=workers,
         max_frames=max_frames,

@@ -84,6 +84,18 @@ def test_one_board_from_the_first_deploy_to_the_way_back(
     assert shown.returncode == 0
     assert "tflite-float32 on litert" in shown.stdout
 
+    # Arguments that are none: found before the switch, which the history would tell.
+    for wrong, said in (
+        ("--sorce 0", "No such option: --sorce"),
+        ("--source 0 --average 2 --votes 2/3", "--average and --votes are two ways of the same"),
+        ("--source 0 --stride x", "Invalid value for '--stride': "),
+    ):
+        mistyped = edgeproof(*deploy, "--run", wrong)
+        assert mistyped.returncode == 1
+        assert "door: would not start with these arguments: " in mistyped.stderr
+        assert said in mistyped.stderr
+    assert len((door.root / "history.jsonl").read_text().splitlines()) == 1
+
     # Arguments that do not run: it goes back, and says why.
     bad = edgeproof(*deploy, "--run", "--source /nowhere.mp4")
     assert bad.returncode == 1

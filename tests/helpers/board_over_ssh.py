@@ -31,7 +31,10 @@ case "$1 $2" in
 "show --"*) ;;
 "show "*)
     pid=$(cat "$FAKE_SYSTEMD/$2.pid" 2>/dev/null || echo 0)
-    case "$3" in *ExecMainPID*) echo "$pid"; exit ;; esac
+    case "$3" in
+    *ExecMainPID*) echo "$pid"; exit ;;
+    *UnitFileState*) echo UnitFileState=enabled ;;
+    esac
     read -r _ _ letter _ 2>/dev/null <"/proc/$pid/stat" || letter=X
     case "$letter" in
     [ZX]) echo "ActiveState=$([ "$pid" = 0 ] && echo inactive || echo failed)"
@@ -52,9 +55,11 @@ class BoardOverSsh:
         config: what `--ssh-config` takes; the board is called by its name there.
     """
 
-    def __init__(self, folder: Path, *, systemd: bool = True, name: str = "board") -> None:
+    def __init__(
+        self, folder: Path, *, systemd: bool = True, name: str = "board", home: str = "home"
+    ) -> None:
         self.name = name
-        self.folder, self.home, self.bin = folder, folder / "home", folder / "bin"
+        self.folder, self.home, self.bin = folder, folder / home, folder / "bin"
         self.config = folder / "ssh_config"
         self.systemd_folder = folder / "systemd"
         for each in (self.home, self.bin, self.systemd_folder):
@@ -161,7 +166,7 @@ class BoardOverSsh:
             "XDG_CACHE_HOME": str(self.home / ".cache"),
             **self.environment,
         }
-        given = " ".join(f'"{name}={value}"' for name, value in variables.items())
+        given = " ".join(f'"{name}={_escaped(value)}"' for name, value in variables.items())
         (self.folder / "sshd_config").write_text(
             f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.folder}/host_key\n"
             f"AuthorizedKeysFile {self.folder}/authorized_keys\nPidFile none\nUsePAM no\n"
@@ -211,6 +216,11 @@ class BoardOverSsh:
         """Of which release the running service is, by its command line."""
         line = Path(f"/proc/{self.service_pid()}/cmdline").read_bytes().decode()
         return line.partition(f"{self.root}/releases/")[2].partition("/")[0]
+
+
+def _escaped(value: str) -> str:
+    """As sshd's configuration has it between quotation marks."""
+    return value.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def children(pid: int) -> list[int]:

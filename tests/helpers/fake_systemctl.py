@@ -7,6 +7,7 @@ enforces none of the unit's limits. What else systemctl is asked, a shell answer
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -59,7 +60,7 @@ def restart(unit: str) -> int:
         notify.settimeout(0.1)
         log = (HOME / f"{unit}.log").open("ab")
         process = subprocess.Popen(
-            found[1].split(),
+            [word.replace("%%", "%") for word in shlex.split(found[1])],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -24,7 +24,7 @@ def hook(event: str, args: tuple[object, ...]) -> None:
     busy = True
     try:
         with Path(LOG).open("ab+") as log:
-            log.write(f"{os.getpid()} {event}\n".encode())
+            log.write(f"{os.getpid()} {_named(event, args)}\n".encode())
             log.seek(0)
             pids = [int(line.split()[0]) for line in log]
         mine = os.getpid()
@@ -32,6 +32,15 @@ def hook(event: str, args: tuple[object, ...]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
     finally:
         busy = False
+
+
+def _named(event: str, args: tuple[object, ...]) -> str:
+    """Of a program that is started, what is asked of systemd."""
+    words = args[1] if event == "subprocess.Popen" else None
+    asked = (
+        [w for w in words if w in ("restart", "daemon-reload")] if isinstance(words, list) else []
+    )
+    return f"{event}:{asked[0]}" if asked else event
 
 
 def _writes(args: tuple[object, ...]) -> bool:

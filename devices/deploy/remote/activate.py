@@ -16,16 +16,11 @@ from collections.abc import Callable
 from typing import Any
 
 from devices.deploy.remote.health import Limits, Watch
-from devices.deploy.remote.place import (
-    Place,
-    StepError,
-    disk_errors,
-    note_history,
-    read_json,
-    write_text,
-)
-from devices.deploy.remote.service import Service, running_release, service_of, user_name
+from devices.deploy.remote.history import note_history
+from devices.deploy.remote.place import Place, StepError, disk_errors, read_json, write_text
+from devices.deploy.remote.service import Service, running_release, user_name
 from devices.deploy.remote.store import release_record
+from devices.deploy.remote.switching import adopt_unit, lead_back, lead_to, service_for
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -39,31 +34,41 @@ def activate(place: Place, params: dict[str, Any], tell: Tell) -> dict[str, Any]
 
     Returns:
         `healthy`; if not, `reason` and `back_to` (None where there was no release before).
+        `no_service`: why systemd does not run it; empty when it does.
 
     Raises:
-        StepError: when there is no such release.
+        StepError: when there is no such release, or systemd may not be told of it.
     """
     name = params["release"]
     release_record(place, name)
     _outlive_the_connection()
     previous = place.current_release()
-    service = service_of(params)
+    service = service_for(place, params, name)
+    why_not = service.why_not() if service else "no service was asked for"
     with disk_errors(place.root):
-        if service is None or service.why_not():
-            place.point_at(name)
-            note_history(place, release=name, outcome="switched")
-            return {"healthy": None, "back_to": previous, "command": str(place.current / "start")}
+        if service is None or why_not:
+            lead_to(place, params, name)
+            note_history(place, release=name, outcome="switched", **_way(params))
+            command = str(place.current / "start")
+            return {"healthy": None, "no_service": why_not, "command": command}
+        adopt_unit(place, params, previous)
         limits = _limits(place, params, previous, service)
-        before = {"release": name, "previous": previous, "at": round(time.time())}
+        before = {"release": name, "previous": previous, "at": round(time.time()), **_way(params)}
         write_text(place.pending, json.dumps(before))
-        place.point_at(name)
+        try:
+            lead_to(place, params, name)
+        except (StepError, OSError):
+            lead_back(place, params, name, previous)
+            place.pending.unlink(missing_ok=True)
+            raise
         tell({"progress": f"starting {name}"})
         reason = _start_and_watch(place, service, limits, params["watch_s"], tell)
         if not reason:
-            _settle(place, name, "healthy")
-            return {"healthy": True, "lingers": service.lingers(), "user": user_name()}
-        _go_back(place, service, name, previous, reason, tell)
-    return {"healthy": False, "reason": reason, "back_to": previous}
+            _settle(place, name, "healthy", **_way(params))
+            done = {"healthy": True, "no_service": ""}
+            return {**done, "lingers": service.lingers(), "user": user_name()}
+        _go_back(place, params, name, previous, reason, tell)
+    return {"healthy": False, "no_service": "", "reason": reason, "back_to": previous}
 
 
 def recover(place: Place, params: dict[str, Any], tell: Tell) -> dict[str, Any]:
@@ -73,30 +78,34 @@ def recover(place: Place, params: dict[str, Any], tell: Tell) -> dict[str, Any]:
         `recovered`: what was found, in words; empty when all was well.
     """
     left = read_json(place.pending)
-    service = service_of(params)
-    if not left or service is None or service.why_not():
+    name, previous = str(left.get("release")), left.get("previous")
+    current = place.current_release()
+    service = service_for(place, params, current or name) if left else None
+    if service is None or service.why_not():
         with disk_errors(place.root):
+            if left and current is not None:
+                lead_to(place, params, current)
             place.pending.unlink(missing_ok=True)
         return {"recovered": ""}
     _outlive_the_connection()
-    name, previous = str(left.get("release")), left.get("previous")
-    current = place.current_release()
     with disk_errors(place.root):
         if current is None:
+            lead_back(place, params, name, None)
             place.pending.unlink(missing_ok=True)
             return {"recovered": "a first switch had not been made"}
         tell({"progress": "a switch was cut off; looking how it stands"})
+        lead_to(place, params, current)
         limits = _limits(place, params, None, service)
         look_s = min(_SECOND_LOOK_S, params["watch_s"])
-        pid = service.state()["pid"]
-        if running_release(place, pid) != current:
+        if running_release(place, service.state()["pid"]) != current:
             reason = _start_and_watch(place, service, limits, look_s, tell)
         else:
             reason = _watch(place, service, limits, look_s, tell)
         if current == name and reason:
-            _go_back(place, service, name, previous, reason, tell)
+            _go_back(place, params, name, previous, reason, tell)
             return {"recovered": f"{name} was switched to, cut off, and not healthy: {reason}"}
-        _settle(place, current, "healthy" if not reason else "unhealthy", reason)
+        outcome = {"outcome": "unhealthy", "reason": reason} if reason else {"outcome": "healthy"}
+        _settle(place, current, **outcome, **(_way(left) if current == name else {}))
     return {"recovered": f"a switch to {name} had been cut off; {current} runs"}
 
 
@@ -143,24 +152,23 @@ def _watch(place: Place, service: Service, limits: Limits, watch_s: float, tell:
 
 
 def _go_back(
-    place: Place, service: Service, name: str, previous: str | None, reason: str, tell: Tell
+    place: Place, params: dict[str, Any], name: str, previous: str | None, reason: str, tell: Tell
 ) -> None:
     tell({"progress": f"{reason}; going back to {previous or 'nothing, as before'}"})
-    place.point_at(previous)
-    if previous is None:
-        service.stop()
-    else:
-        place.status.unlink(missing_ok=True)
-        with contextlib.suppress(StepError):  # that it does not come up again is told by status
-            service.restart()
+    lead_back(place, params, name, previous)
     with contextlib.suppress(OSError):  # a full disk may be why; it is told all the same
         note_history(place, release=name, outcome="returned", reason=reason)
     place.pending.unlink(missing_ok=True)
 
 
-def _settle(place: Place, name: str, outcome: str, reason: str = "") -> None:
-    note_history(place, release=name, outcome=outcome, **({"reason": reason} if reason else {}))
+def _settle(place: Place, name: str, outcome: str, **more: Any) -> None:
+    note_history(place, release=name, outcome=outcome, **more)
     place.pending.unlink(missing_ok=True)
+
+
+def _way(params: dict[str, Any]) -> dict[str, Any]:
+    """Going back is written down as such: it is no deploy to go back to."""
+    return {"back": True} if params.get("back") else {}
 
 
 def _outlive_the_connection() -> None:

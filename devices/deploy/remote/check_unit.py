@@ -11,7 +11,7 @@ import subprocess
 from typing import Any
 
 from devices.deploy.remote.place import Place, disk_errors, write_text
-from devices.deploy.remote.service import Service, read_text, service_of, user_name
+from devices.deploy.remote.service import Service, quoted, read_text, service_of, user_name
 
 _GIVES = ("LoadCredential", "SetCredential", "ImportCredential")
 
@@ -35,13 +35,14 @@ def check_as_service(
         StepError: when its unit cannot be written.
     """
     script, said = place.root / "check", place.state / "check.txt"
-    service = Service(f"{params['unit'].removesuffix('.service')}-check.service", system=True)
+    # No --name has a dot: this is no camera's.
+    service = Service(f"{params['unit'].removesuffix('.service')}.check.service", system=True)
     text = params["check_unit"]
     for key, value in {
-        "{check}": str(script),
+        "{check}": quoted(script),
         "{credentials}": "\n".join(given),
         "{user}": user_name(),
-        "{state}": str(place.state),
+        "{state}": quoted(place.state),
     }.items():
         text = text.replace(key, value)
     with disk_errors(place.root):

@@ -57,17 +57,23 @@ def build(
 def check(
     place: Place, params: dict[str, Any], lock: int, tell: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
-    """Hold every file against its hash, then run the release's own check on this machine.
+    """Hold every file against its hash, then run the release's own checks on this machine.
 
     Raises:
-        StepError: when a file differs or the check fails.
+        StepError: when a file differs, an argument is wrong or the check fails.
     """
     name = safe_name(params["release"])
     sealed, part = place.releases / name, place.parts / name
     folder = (sealed if sealed.is_dir() else part) / params["folder"]
     check_hashes(folder, params["files"])
-    command = [python_of(place, params), *filled(params["check"], folder, place)]
+    python = python_of(place, params)
     tell({"progress": "checking it there"})
+    if only_check := params.get("only_check"):
+        start = filled(params["start"], folder, place)
+        done = run([python, *start, *only_check], lock=lock, timeout_s=CHECK_S, cwd=place.state)
+        if done.returncode:
+            raise StepError(f"would not start with these arguments: {last_line(done)}")
+    command = [python, *filled(params["check"], folder, place)]
     given = credentials(params)
     if given:
         done = check_as_service(place, params, command, given)
@@ -100,7 +106,7 @@ def _install(folder: Path, wheels: dict[str, Path], params: dict[str, Any]) -> l
         return [python, f"{pip}/pip", *options, "--no-index", "--no-deps", *_AS_CHOSEN, *packages]
     (wheel,) = (str(path) for path in wheels.values())
     extras = f"[{','.join(params['extras'])}]" if params["extras"] else ""
-    return [python, "-m", "pip", *options, f"edgeproof{extras} @ file://{wheel}"]
+    return [python, "-m", "pip", *options, f"edgeproof{extras} @ {Path(wheel).as_uri()}"]
 
 
 def _use(python: str) -> dict[str, Any]:

@@ -50,10 +50,6 @@ def changing(place: Place, name: str, params: dict[str, Any], lock: int) -> dict
         from devices.deploy.remote import activate
 
         return (activate.recover if name == "recover" else activate.activate)(place, params, tell)
-    if name == "unit":
-        from devices.deploy.remote.service import write_unit
-
-        return write_unit(place, params)
     from devices.deploy.remote import store
 
     if name == "prepare":

@@ -2,11 +2,11 @@
 
 ```
 ROOT/lock                who deploys now; held by the kernel for as long as they are connected
-ROOT/releases/ID/        one whole release: the files, `release.json`, `start`
+ROOT/releases/ID/        one whole release: the files, `release.json`, `start`, `unit`
 ROOT/parts/ID/           a release that is being copied
 ROOT/venvs/KEY/          Python environments; `complete` is written into each last
 ROOT/wheels/SHA256/      packages to install, by hash
-ROOT/current             symbolic link to the release that runs
+ROOT/current             symbolic link to the release that runs; its unit names the same one
 ROOT/pending.json        a switch that has not been watched to its end
 ROOT/history.jsonl       every switch, with how it went
 ROOT/state/              working folder of the service; the only one that it may write to
@@ -22,7 +22,6 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -177,34 +176,6 @@ def remove(folder: Path) -> None:
     shutil.rmtree(dead, ignore_errors=True)
     folder.replace(dead)
     shutil.rmtree(dead, ignore_errors=True)
-
-
-def note_history(place: Place, **entry: Any) -> None:
-    """Add a line; half a line that a power failure left before it gets its end first."""
-    line = json.dumps({"at": round(time.time()), **entry}) + "\n"
-    with place.history.open("ab+") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                line = "\n" + line
-        file.write(line.encode())
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_history(place: Place) -> list[dict[str, Any]]:
-    """What was switched to, oldest first; at most the last thousand."""
-    found = []
-    try:
-        lines = place.history.read_bytes()[-(1 << 20) :].splitlines()[-1000:]
-    except OSError:
-        return []
-    for line in lines:
-        with contextlib.suppress(ValueError):
-            entry = json.loads(line)
-            if isinstance(entry, dict):
-                found.append(entry)
-    return found
 
 
 @contextlib.contextmanager

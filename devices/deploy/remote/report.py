@@ -8,14 +8,16 @@ import subprocess
 import time
 from typing import Any
 
-from devices.deploy.remote.place import Place, StepError, read_history, read_json
-from devices.deploy.remote.service import Service, running_release, service_of
-from devices.deploy.remote.store import list_releases, previous_good
+from devices.deploy.remote.history import previous_good, read_history
+from devices.deploy.remote.place import Place, StepError, read_json
+from devices.deploy.remote.service import Service, running_release
+from devices.deploy.remote.store import list_releases
+from devices.deploy.remote.switching import service_here
 
 
 def status(place: Place, params: dict[str, Any]) -> dict[str, Any]:
     """One look; nothing is changed."""
-    service = service_of(params)
+    service = service_here(place, params)
     why_not = service.why_not() if service else "no service was asked for"
     state = service.state() if service and not why_not else {}
     told = read_json(place.status)
@@ -48,7 +50,7 @@ def logs(place: Place, params: dict[str, Any]) -> dict[str, Any]:
     Raises:
         StepError: when there is no journal.
     """
-    service = service_of(params)
+    service = service_here(place, params)
     if service is None or not shutil.which("journalctl"):
         raise StepError("there is no systemd journal; its output goes where you started it")
     command = ["journalctl", *_whose(service), "--no-pager", f"--lines={params['lines']}"]

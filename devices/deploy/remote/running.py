@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from devices.deploy.remote.place import StepError
 
 
 def run(
-    command: Sequence[str], *, lock: int | None = None, timeout_s: float = 60.0, told: str = ""
+    command: Sequence[str],
+    *,
+    lock: int | None = None,
+    timeout_s: float = 60.0,
+    told: str = "",
+    cwd: str | Path = "/",
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end; what it says comes back as text.
 
@@ -31,7 +37,7 @@ def run(
             timeout=timeout_s,
             check=False,
             pass_fds=() if lock is None else (lock,),
-            cwd="/",
+            cwd=cwd,
             env={**os.environ, "LC_ALL": "C.UTF-8"},
         )
     except subprocess.TimeoutExpired as exc:

@@ -10,7 +10,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from devices.deploy.remote.place import Place, StepError, disk_errors, write_text
+from devices.deploy.remote.place import (
+    Place,
+    StepError,
+    disk_errors,
+    sync_folder,
+    write_text,
+)
 from devices.deploy.remote.running import last_line, run
 
 # `systemctl restart` waits until the model is loaded and the camera is open.
@@ -53,16 +59,33 @@ class Service:
         whose = "the system's" if self.system else "this user's"
         return f"systemd does not answer for {whose} services ({done[1]})"
 
-    def write(self, text: str) -> None:
-        """Write the unit file, and let systemd read it.
+    def install(self, unit: Path) -> None:
+        """Put a release's unit in its place, and let systemd read it.
 
         Raises:
             StepError: when it may not.
         """
+        text = read_text(unit)
         if read_text(self.file) != text:
-            self._put(text)
+            with disk_errors(self.file.parent):
+                # The same bytes under a second name: the way back needs no room on the disk.
+                if self.system or not _linked(unit, self.file):
+                    self._put(text)
         self._must("daemon-reload")
         self._must("enable", self.unit)
+
+    def retire(self) -> None:
+        """Stop it, now and at the next start of the device; nothing to do where it is not.
+
+        Raises:
+            StepError: when it may not.
+        """
+        done = run([*self._command(), "show", self.unit, "--property=ActiveState,UnitFileState"])
+        found = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
+        if found.get("ActiveState", "inactive") != "inactive":
+            self._must("stop", self.unit)
+        if found.get("UnitFileState") == "enabled":
+            self._must("disable", self.unit)
 
     def run_once(self, text: str) -> tuple[bool, str]:
         """Write a unit that ends by itself, and run it to its end.
@@ -86,6 +109,7 @@ class Service:
         # Of this type, it is waited for, also where there is no D-Bus.
         trial = ["systemd-run", "--user", "--quiet", "--collect", "--service-type=oneshot"]
         limits = [line for line in text.splitlines() if line.startswith(_WALLS)]
+        limits = [line.replace("%%", "%") for line in limits]  # here it means no specifier
         with contextlib.suppress(StepError):
             done = run([*trial, *(f"--property={line}" for line in limits), "true"], timeout_s=20)
             return done.returncode == 0
@@ -97,9 +121,6 @@ class Service:
         if failed:
             said = self._last_words() or why
             raise StepError(f"it does not start: {said.rstrip('.')}")
-
-    def stop(self) -> None:
-        self._systemctl("stop", self.unit)
 
     def state(self) -> dict[str, Any]:
         """Whether it is active, its process, how often it was restarted since."""
@@ -169,23 +190,48 @@ def service_of(params: dict[str, Any]) -> Service | None:
     return Service(params["unit"], system=params["service"] == "system")
 
 
-def write_unit(place: Place, params: dict[str, Any]) -> dict[str, Any]:
-    """Write the unit where systemd runs services here."""
+def other_services(params: dict[str, Any]) -> list[Service]:
+    """Those of the same name that another kind of deploy may have left, and systemd runs here."""
+    kinds = [kind for kind in ("user", "system") if kind != params["service"]]
+    found = [Service(params["unit"], system=kind == "system") for kind in kinds]
+    return [each for each in found if each.file.exists() and not each.why_not()]
+
+
+def filled_unit(place: Place, params: dict[str, Any], start: Path) -> str:
+    """A release's unit, with what this device is like in it; empty for no service.
+
+    Args:
+        start: the program that it runs: the release's own, so that one file says both what runs,
+            and within which limits.
+
+    Raises:
+        StepError: when no unit can name the place.
+    """
     service = service_of(params)
-    why_not = service.why_not() if service else "no service was asked for"
-    if service and not why_not:
-        text = params["text"]
-        for key, value in {
-            "{user}": user_name(),
-            "{start}": str(place.current / "start"),
-            "{state}": str(place.state),
-        }.items():
-            text = text.replace(key, value)
-        walls = service.walls(text.replace("{walls}", "true"))
-        text = text.replace("{walls}", "true" if walls else "false")
-        with disk_errors(service.file.parent):
-            service.write(text)
-    return {"no_service": why_not}
+    if service is None:
+        return ""
+    text = str(params["unit_text"])
+    for key, value in {
+        "{user}": user_name(),
+        "{start}": quoted(start),
+        "{state}": quoted(place.state),
+    }.items():
+        text = text.replace(key, value)
+    walls = service.walls(text.replace("{walls}", "true"))
+    return text.replace("{walls}", "true" if walls else "false")
+
+
+def quoted(path: Path) -> str:
+    """A path as units write it.
+
+    Raises:
+        StepError: when it holds what systemd takes in no program's name.
+    """
+    text = str(path)
+    if not text.isprintable() or set(text) & set("\"'\\"):
+        raise StepError(f"{text!r}: systemd runs nothing below a folder of such a name")
+    text = text.replace("%", "%%")
+    return text if re.fullmatch(r"[\w./%+@:-]+", text, re.ASCII) else f'"{text}"'
 
 
 def user_name() -> str:
@@ -201,6 +247,20 @@ def running_release(place: Place, pid: int | None) -> str | None:
         return None
     found = re.search(re.escape(f"{place.releases}/") + r"([^/\0]+)", line)
     return found.group(1) if found else None
+
+
+def _linked(there: Path, here: Path) -> bool:
+    """Whether a file has a second name now, in one rename; not across file systems."""
+    part = here.with_name(f".{here.name}.part")
+    try:
+        here.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        part.hardlink_to(there)
+        part.replace(here)
+    except OSError:
+        return False
+    sync_folder(here.parent)
+    return True
 
 
 def _not_granted(why: str) -> str:

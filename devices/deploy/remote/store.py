@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from devices.deploy.remote.history import previous_good, read_history
 from devices.deploy.remote.place import (
     NO_ROOM,
     Place,
@@ -20,17 +21,19 @@ from devices.deploy.remote.place import (
     disk_errors,
     inside,
     is_same,
-    read_history,
     read_json,
     remove,
     safe_name,
     sync_folder,
     write_text,
 )
+from devices.deploy.remote.service import filled_unit, read_text
 
 # Left free on the disk: a board whose disk is full cannot even log why.
 SPARE_BYTES = 32 << 20
 _CHUNK_BYTES = 1 << 20
+# What is written down of a release: all that checks it again, and starts it.
+_KEPT = ("folder", "files", "check", "start", "only_check", "python", "key", "service", "version")
 
 
 def prepare(place: Place, params: dict[str, Any]) -> dict[str, Any]:
@@ -93,15 +96,23 @@ def check_hashes(folder: Path, files: list[list[Any]]) -> None:
 
 
 def seal(place: Place, params: dict[str, Any]) -> dict[str, Any]:
-    """Give a checked release its final name."""
+    """Give a checked release its final name; its unit lies in it.
+
+    Raises:
+        StepError: when it cannot be written.
+    """
     name = safe_name(params["release"])
     part, final = place.parts / name, place.release(name)
-    if final.is_dir():
-        return {}
+    unit = filled_unit(place, params, final / "start")
     with disk_errors(place.root):
+        if final.is_dir():
+            # The device may keep limits by now that it could not keep then.
+            if read_text(final / "unit") != unit:
+                write_text(final / "unit", unit)
+            return {}
+        write_text(part / "unit", unit)
         write_text(part / "start", start_script(place, params), 0o755)
-        keys = ("folder", "files", "check", "start", "python", "key", "version")
-        record = {key: params[key] for key in keys}
+        record = {key: params[key] for key in _KEPT}
         record["made"] = round(time.time())
         write_text(part / "release.json", json.dumps(record, indent=1))
         for folder, _, _ in os.walk(part):
@@ -156,10 +167,13 @@ def release_record(place: Place, name: str) -> dict[str, Any]:
 def prune(place: Place, keep: int) -> list[str]:
     """Remove the oldest releases, and environments and packages that no release needs.
 
+    Those that were not healthy go first.
     The release that runs and the last good one before it stay, whatever `keep` says.
     """
     with disk_errors(place.root):
-        names = [entry.name for entry in sorted(_releases(place), key=_age)]
+        failed = _failed(place)
+        oldest = sorted(_releases(place), key=lambda entry: (entry.name not in failed, _age(entry)))
+        names = [entry.name for entry in oldest]
         kept = {place.current_release(), previous_good(place)}
         others = [name for name in names if name not in kept]
         room = max(0, keep - len(names) + len(others))
@@ -182,15 +196,9 @@ def prune(place: Place, keep: int) -> list[str]:
     return gone
 
 
-def previous_good(place: Place) -> str | None:
-    """The last release before the current one that stayed healthy, and is still here."""
-    current = place.current_release()
-    for entry in reversed(read_history(place)):
-        name = str(entry.get("release"))
-        good = entry.get("outcome") in ("healthy", "switched")
-        if good and name != current and (place.releases / name).is_dir():
-            return name
-    return None
+def _failed(place: Place) -> set[str]:
+    last = {str(entry.get("release")): entry.get("outcome") for entry in read_history(place)}
+    return {name for name, outcome in last.items() if outcome == "returned"}
 
 
 def list_releases(place: Place) -> list[dict[str, Any]]:

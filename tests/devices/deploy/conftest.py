@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from board_over_ssh import SSHD, BoardOverSsh
@@ -30,7 +31,7 @@ def making_boards() -> Iterator[Callable[..., BoardOverSsh]]:
     # Not below pytest's folder: a control socket's path must be short, and a key's folder private.
     with tempfile.TemporaryDirectory(prefix="board-") as folder:
 
-        def make(**options: bool) -> BoardOverSsh:
+        def make(**options: Any) -> BoardOverSsh:
             board = BoardOverSsh(Path(folder) / str(len(made)), **options)
             made.append(board)
             board.start()

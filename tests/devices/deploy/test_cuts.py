@@ -9,7 +9,7 @@ import pytest
 from devices.deploy.errors import DeployError
 
 HELPERS = Path(__file__).parents[2] / "helpers"
-STEPS = ["probe", "lock", "recover", "prepare", "receive", "environment", "check", "seal", "unit"]
+STEPS = ["probe", "lock", "recover", "prepare", "receive", "environment", "check", "seal"]
 STEPS += ["activate", "prune"]
 
 
@@ -60,13 +60,16 @@ def kill_at(device, step: int, number: int) -> None:
 def kill_points(steps: list[list[str]]) -> list[list[int]]:
     """Before which changes of each step to kill it: its last rename, or the one in its middle.
 
-    Of the switch: before its every rename up to the restart. EDGEPROOF_EVERY_CUT: before all.
+    Of the switch: before its every rename, and what systemd reads, up to the restart.
+    EDGEPROOF_EVERY_CUT: before all.
     """
     renames = [[n for n, kind in enumerate(step, 1) if kind == "os.rename"] for step in steps]
     points = [each[-1:] or [len(step) // 2 + 1] for each, step in zip(renames, steps, strict=True)]
     switch = steps[-2]
-    restart = switch.index("subprocess.Popen", switch.index("os.rename") + 4)
-    points[-2] = [n for n, kind in enumerate(switch[:restart], 1) if kind == "os.rename"]
+    restart = switch.index("subprocess.Popen:restart")
+    # Between the unit and `current`, too: systemd has read the one, the other is not there yet.
+    telling = ("os.rename", "subprocess.Popen:daemon-reload")
+    points[-2] = [n for n, kind in enumerate(switch[:restart], 1) if kind in telling]
     if os.environ.get("EDGEPROOF_EVERY_CUT"):
         points = [list(range(1, len(step) + 1)) for step in steps]
         points[-2] = points[-2][:restart]

@@ -7,15 +7,24 @@ import re
 import shutil
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from devices.deploy.connection import Address, Connection, SshOptions
-from devices.deploy.deploying import Outcome, Reporter, open_session, rollback
+from devices.deploy.deploying import (
+    DeployOptions,
+    Outcome,
+    Reporter,
+    Site,
+    open_session,
+    rollback,
+)
 from devices.deploy.errors import ConnectionFailed, DeployError
+from devices.deploy.unit import UnitOptions
 
-STEPS = ["probe", "lock", "recover", "prepare", "receive", "environment", "check", "seal", "unit"]
+STEPS = ["probe", "lock", "recover", "prepare", "receive", "environment", "check", "seal"]
 STEPS += ["activate", "prune"]
 
 
@@ -103,25 +112,125 @@ def test_a_check_that_fails_changes_nothing(served, payload, put, whole):
     assert served.releases == before
 
 
-def test_rollback_goes_to_the_last_good_one_and_back(device, payload, put, whole, quick):
-    def back(release: str | None = None) -> Outcome:
+@pytest.fixture
+def back(device, quick) -> Callable[..., Outcome]:
+    """Rolls the board back: `back(release)`."""
+
+    def go(release: str | None = None) -> Outcome:
         with Connection(Address("board"), SshOptions(device.config)) as connection:
             return rollback(connection, release, quick, Reporter())
 
+    return go
+
+
+def test_each_rollback_goes_further_back(device, payload, put, whole, quick, back):
     first = put(device, payload(number=1)).release
-    with pytest.raises(DeployError, match=r"^board: has no earlier release that was healthy$"):
+    with pytest.raises(
+        DeployError, match=r"^board: nothing healthy ran before what runs; edgeproo"
+    ):
         back()
     second = put(device, payload(number=2)).release
-    for expected in (first, second):
+    assert put(device, payload("dies", number=9)).healthy is False
+    third = put(device, payload(number=3)).release
+    for expected in (second, first):
         outcome = back()
         assert (outcome.release, outcome.healthy) == (expected, True)
         assert whole(device).served == expected
+    with pytest.raises(
+        DeployError, match=r"^board: nothing healthy ran before what runs; edgeproo"
+    ):
+        back()
     with pytest.raises(DeployError, match=r"^board: holds no release 'pets-x'; it holds: pets-"):
         back("pets-x")
+    # Forward, by its name; what it went past on its way back is not behind it now.
+    assert back(third).healthy
+    assert whole(device).served == third
+    assert back().release == first
 
-    # Old releases go, but never the one to go back to.
-    third = put(device, payload(number=3), dataclasses.replace(quick, keep=1)).release
-    assert device.releases == sorted([second, third])
+    # Old releases go, those that were not healthy first, but never the one to go back to.
+    assert device.releases == sorted([first, second, third])
+    fourth = put(device, payload(number=4), dataclasses.replace(quick, keep=1)).release
+    assert device.releases == sorted([first, fourth])
+
+
+def unit_of(device) -> list[str]:
+    return (device.home / ".config/systemd/user/edgeproof.service").read_text().splitlines()
+
+
+def with_memory(options: DeployOptions, memory: str) -> DeployOptions:
+    return dataclasses.replace(options, unit=UnitOptions(memory=memory))
+
+
+def test_a_releases_unit_comes_and_goes_with_it(device, payload, put, whole, quick, back):
+    good = put(device, payload(), with_memory(quick, "60%"))
+    before = unit_of(device)
+    assert "MemoryMax=60%" in before
+    bad = put(device, payload("dies"), with_memory(quick, "1M"))
+    assert (bad.healthy, unit_of(device)) == (False, before)
+    # The same files within other limits are another release, of which nothing is sent.
+    other = put(device, payload(), with_memory(quick, "50%"))
+    assert (other.sent_bytes, other.release != good.release) == (0, True)
+    assert "MemoryMax=50%" in unit_of(device)
+    assert back().release == good.release
+    assert (unit_of(device), whole(device).served) == (before, good.release)
+
+
+def test_a_unit_that_may_not_be_told_of_changes_nothing(device, payload, put, whole):
+    good = put(device, payload()).release
+    before = unit_of(device)
+    systemctl = (device.bin / "systemctl").read_text().removeprefix("#!/bin/sh\n")
+    for word in ("daemon-reload", "enable"):
+        device.program("systemctl", f"[ $2 != {word} ] || exit 1\n{systemctl}")
+        with pytest.raises(DeployError, match=rf"^board: systemctl {word}"):
+            put(device, payload(number=2))
+        assert (unit_of(device), whole(device).served, device.current) == (before, good, good)
+        assert not (device.root / "pending.json").exists()
+
+
+def test_a_release_that_an_earlier_edgeproof_put_there(device, payload, put, whole, back):
+    """It had one unit for all, which led through `current`."""
+    old = put(device, payload()).release
+    release = device.root / "releases" / old
+    unit = device.home / ".config/systemd/user/edgeproof.service"
+    text = unit.read_text().replace(str(release), str(device.root / "current"))
+    (release / "unit").unlink()
+    unit.write_text(text)
+    assert put(device, payload("dies")).runs == old
+    assert (unit.read_text(), whole(device).served) == (text, old)
+
+
+def test_another_kind_of_service_takes_its_place(device, payload, put, whole, quick, back):
+    first = put(device, payload())
+    none = dataclasses.replace(quick, site=Site(service="none"))
+    second = put(device, payload(), none)
+    assert second.healthy is None
+    assert second.release != first.release
+    assert not (device.systemd_folder / "edgeproof.service.pid").exists()  # it was stopped
+    assert "disable edgeproof.service" in (device.systemd_folder / "calls").read_text()
+    assert back().healthy
+    assert whole(device).served == first.release
+
+
+def test_a_home_of_any_name(boards, payload, put, whole):
+    device = boards(home="50% a b$HOME")
+    assert put(device, payload()).healthy
+    assert put(device, payload("dies")).runs == whole(device).served
+    if analyze := shutil.which("systemd-analyze"):
+        unit = device.home / ".config/systemd/user/edgeproof.service"
+        done = subprocess.run(
+            [analyze, "verify", "--man=no", "--user", unit],
+            capture_output=True,
+            text=True,
+            env={"XDG_RUNTIME_DIR": str(device.folder), "HOME": str(device.home)},
+        )
+        assert "edgeproof.service" not in done.stderr
+
+
+def test_a_home_that_no_unit_can_name(boards, payload, put):
+    device = boards(home="it's")
+    with pytest.raises(DeployError, match="systemd runs nothing below a folder of such a name"):
+        put(device, payload())
+    assert device.current is None
 
 
 def test_without_systemd_it_says_what_to_run(boards, payload, put, whole):

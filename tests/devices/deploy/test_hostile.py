@@ -16,9 +16,11 @@ from devices.deploy.deploying import Reporter, deploy
 from devices.deploy.errors import ConnectionFailed, DeployError
 from devices.deploy.packages import Packages
 from devices.deploy.status_table import is_well, print_releases, print_status
+from devices.deploy.unit import UnitOptions, unit_text
 
 HELPERS = Path(__file__).parents[2] / "helpers"
 SHA = "0" * 64
+UNIT = unit_text(UnitOptions(), system=False)
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_what_a_device_answers_is_not_believed(
 ):
     what = payload(number=300)
     if isinstance(answer, dict):
-        name = what.release(sys.executable, "")
+        name = what.release(sys.executable, "", UNIT)
         answer = f"EDGEPROOF {json.dumps(answer)}\n".replace("NAME", name)
     lying(step, answer)
     with pytest.raises(DeployError, match=message):
@@ -174,7 +176,7 @@ def test_a_link_in_a_release_is_not_followed(device, payload, put, whole):
     assert whole(device).served == mended.release
     # ... nor one in what is being copied, out to where another program reads.
     what = payload(number=2)
-    part = device.root / "parts" / what.release(sys.executable, "") / "pets.bundle"
+    part = device.root / "parts" / what.release(sys.executable, "", UNIT) / "pets.bundle"
     part.mkdir(parents=True)
     (part / "models").symlink_to(device.home / "elsewhere")
     device.start()  # its owner is the board's

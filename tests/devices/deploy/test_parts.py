@@ -20,7 +20,8 @@ from devices.deploy.packages import Environment
 from devices.deploy.payload import Payload
 from devices.deploy.remote.environment import build
 from devices.deploy.remote.health import Limits, Watch
-from devices.deploy.remote.place import Place, StepError, inside, note_history, read_history
+from devices.deploy.remote.history import note_history, read_history
+from devices.deploy.remote.place import Place, StepError, inside
 from devices.deploy.session import _BOOTSTRAP, packed, sources
 from devices.deploy.unit import UnitOptions, unit_text
 
