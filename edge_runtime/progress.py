@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
+from edge_runtime.text import printable
+
 T = TypeVar("T")
 
 
@@ -65,6 +67,11 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
         for item in items:
             yield item
             advance(1)
+
+
+def print_note(text: str) -> None:
+    """Say on standard error, in a line of its own, what a person may want to know of a long job."""
+    print(f"note: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 @contextmanager

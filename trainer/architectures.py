@@ -137,9 +137,26 @@ class Architecture:
             )
 
 
-def _table() -> dict[str, Architecture]:
-    file = Path(__file__).with_name("architectures.toml")
-    table = tomllib.loads(file.read_text(encoding="utf-8"))
+@dataclass(frozen=True)
+class Unnamed:
+    """What learns when nobody names an architecture.
+
+    Attributes:
+        pretrained, alpha: from ImageNet's weights, where they can be had.
+        large: from random weights.
+        small: likewise, where inputs are below `SMALL_SIDE`.
+    """
+
+    pretrained: str
+    alpha: float
+    large: str
+    small: str
+
+
+_FILE = Path(__file__).with_name("architectures.toml")
+
+
+def _table(table: Mapping[str, Any]) -> dict[str, Architecture]:
     stages = {name: Stage(**{"name": name, **entry}) for name, entry in table["stage"].items()}
 
     def row(name: str, entry: dict[str, Any]) -> Architecture:
@@ -155,7 +172,9 @@ def _table() -> dict[str, Architecture]:
     return {name: row(name, entry) for name, entry in table["architecture"].items()}
 
 
-ARCHITECTURES = _table()
+_DATA = tomllib.loads(_FILE.read_text(encoding="utf-8"))
+ARCHITECTURES = _table(_DATA)
+UNNAMED = Unnamed(**_DATA["unnamed"])
 
 
 def architecture(name: str) -> Architecture:

@@ -69,15 +69,17 @@ def train_command(
         Path, typer.Option(help="Folder for model, record and report, such as runs/pets.")
     ],
     architecture: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--architecture",
             "-a",
             help="article_cnn, resnet8, efficientnet_lite0 and compact_transformer learn from "
             "scratch; mobilenet_v1, mobilenet_v2, mobilenet_v3_small, mobilenet_v3_large and "
-            "resnet50 start from ImageNet and need fewer pictures; cnn_gru takes short videos.",
+            "resnet50 start from ImageNet and need fewer pictures; cnn_gru takes short videos.  "
+            "[default: mobilenet_v2 of width 0.35; without ImageNet's weights article_cnn; for "
+            "pictures below 64 pixels resnet8]",
         ),
-    ] = "article_cnn",
+    ] = None,
     size: Annotated[
         int | None,
         typer.Option(
@@ -93,11 +95,12 @@ def train_command(
         ),
     ] = None,
     alpha: Annotated[
-        float,
+        float | None,
         typer.Option(
-            help="Width of a MobileNet or EfficientNet: 0.35 is small and fast, 1.0 the original."
+            help="Width of a MobileNet or EfficientNet: 0.35 is small and fast, 1.0 the original.  "
+            "[default: 1.0, where --architecture is named]"
         ),
-    ] = 1.0,
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_runtime.files import require_writable_folder, staged_file
+from edge_runtime.progress import print_note
 from trainer.augment import Augmentation, augmentation
 from trainer.errors import DivergedError
 from trainer.options import TrainOptions, resolve
@@ -77,7 +78,7 @@ def find_learning_rate(data: str | Path, out: str | Path, options: TrainOptions)
     resolve(options)  # a misspelt option is told of before anything is looked at
     require_apart(data, out)
     require_writable_folder(out)
-    prepared = prepare(data, options, scratch=out)
+    prepared = prepare(data, options, scratch=out, tell=print_note)
     settings = prepared.settings
     seen = sweep_rates(
         learner_of(prepared.core, settings.recipe.precision),

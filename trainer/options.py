@@ -9,7 +9,14 @@ from typing import Any, get_args
 from edge_runtime.clip import MAX_FRAMES, Clip
 from edge_runtime.head import Head
 from edge_runtime.preprocess import Fit, Preprocess
-from trainer.architectures import SMALL_SIDE, Architecture, Stage, architecture, plan_stages
+from trainer.architectures import (
+    SMALL_SIDE,
+    UNNAMED,
+    Architecture,
+    Stage,
+    architecture,
+    plan_stages,
+)
 from trainer.augment import augmentation
 from trainer.data.places import DataOptions
 from trainer.errors import OptionError
@@ -22,10 +29,10 @@ class TrainOptions:
     """Options of one training. `None` leaves the choice to the architecture's table entry.
 
     Attributes:
-        architecture: key in `ARCHITECTURES`.
+        architecture: key in `ARCHITECTURES`; `None`: as `trainer.unnamed` says.
         side: input's width and height in pixels.
         fit: how a picture of another shape becomes square.
-        alpha: width multiplier of the MobileNets.
+        alpha: width multiplier of the MobileNets; `None`: 1.
         weights: `imagenet`, `none`, or a weights file for the body.
         augment: key in `AUGMENTATIONS`; `None`: `article`, `light` for small inputs,
             or `no-flip` for clips: mirrored, a movement to the left is one to the right.
@@ -43,10 +50,10 @@ class TrainOptions:
         command: what the user typed, for the record.
     """
 
-    architecture: str = "article_cnn"
+    architecture: str | None = None
     side: int | None = None
     fit: Fit | None = None
-    alpha: float = 1.0
+    alpha: float | None = None
     weights: str | None = None
     augment: str | None = None
     epochs: int | None = None
@@ -116,18 +123,22 @@ class Settings:
 def resolve(options: TrainOptions) -> Settings:
     """Check the options and fill in the architecture's own.
 
+    Where none is named, they are checked for the one that would learn from scratch.
+
     Raises:
         OptionError: at the first that cannot be.
         WeightsError: when the weights file is missing.
     """
-    arch = architecture(options.architecture)
+    options = with_architecture(options)
+    arch = architecture(options.architecture or "")
     side = arch.side if options.side is None else options.side
     arch.require_side(side)
     fit = arch.fit if options.fit is None else options.fit
     if fit not in get_args(Fit):
         raise OptionError(f"--fit {fit}: takes {', '.join(get_args(Fit))}.")
     weights = arch.weights if options.weights is None else options.weights
-    require_weights(arch, weights, options.alpha)
+    alpha = 1.0 if options.alpha is None else options.alpha
+    require_weights(arch, weights, alpha)
     clip = _clip(arch, options)
     usual = "article" if side >= SMALL_SIDE else "light"
     augment = options.augment or ("no-flip" if clip else usual)
@@ -142,7 +153,7 @@ def resolve(options: TrainOptions) -> Settings:
     return Settings(
         architecture=arch,
         preprocess=Preprocess(width=side, height=side, fit=fit),
-        alpha=options.alpha,
+        alpha=alpha,
         weights=weights,
         augment=augment,
         batch_size=options.batch_size,
@@ -151,6 +162,25 @@ def resolve(options: TrainOptions) -> Settings:
         recipe=_recipe(arch, options, pretrained=weights != "none"),
         clip=clip,
     )
+
+
+def with_architecture(
+    options: TrainOptions, *, side: int | None = None, pretrained: bool = False
+) -> TrainOptions:
+    """The options with an architecture: theirs, or the one of `UNNAMED` that suits them.
+
+    Args:
+        side: of the pictures, up to what the architectures that learn from scratch take of them.
+        pretrained: whether ImageNet's weights can be had; a width or weights ask for them anyway.
+    """
+    if options.architecture is not None:
+        return options
+    if pretrained or options.alpha is not None or options.weights not in (None, "none"):
+        alpha = UNNAMED.alpha if options.alpha is None else options.alpha
+        return replace(options, architecture=UNNAMED.pretrained, alpha=alpha)
+    side = side if options.side is None else options.side
+    small = side is not None and side < SMALL_SIDE
+    return replace(options, architecture=UNNAMED.small if small else UNNAMED.large, side=side)
 
 
 def _recipe(arch: Architecture, options: TrainOptions, *, pretrained: bool) -> Recipe:

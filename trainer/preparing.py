@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from trainer.dataset import Dataset, load_dataset
 from trainer.folders import PictureFolder, look_for_videos
 from trainer.options import Settings, TrainOptions, head_for, resolve
 from trainer.precision import chosen_precision
+from trainer.unnamed import settle_architecture
 from trainer.usual_side import usual_side
 
 if TYPE_CHECKING:
@@ -38,11 +40,18 @@ class Prepared:
         return _build_core(self.settings, self.head, len(self.dataset.labels))
 
 
-def prepare(data: str, options: TrainOptions, *, scratch: Path) -> Prepared:
+def prepare(
+    data: str,
+    options: TrainOptions,
+    *,
+    scratch: Path,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Prepared:
     """Look at the pictures, settle what is open, decode them, build the model.
 
     Args:
         scratch: as of `load_dataset`.
+        tell: told what was settled that the user may want to know.
 
     Raises:
         OptionError: when an option cannot be.
@@ -50,7 +59,8 @@ def prepare(data: str, options: TrainOptions, *, scratch: Path) -> Prepared:
     """
     settings = resolve(options)
     folder = look_for_videos(data) if settings.clip else look(data, options.pictures)
-    settings = _suited(settings, folder.require(), options)
+    options = settle_architecture(options, folder.require(), tell)
+    settings = _suited(resolve(options), folder, options)
     dataset = load_dataset(
         folder,
         settings.preprocess,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from edge_runtime.errors import StorageError
 from edge_runtime.files import require_writable_folder, sha256_file, staged_file, write_text
 from edge_runtime.head import Head
+from edge_runtime.progress import print_note
 from trainer.augment import augmentation
 from trainer.dataset import Dataset
 from trainer.errors import (
@@ -42,7 +45,7 @@ from trainer.record import (
     read_record,
 )
 from trainer.report import render_report
-from trainer.team import ALONE, Team, TeamOptions, join_team, leave_team
+from trainer.team import ALONE, Team, TeamOptions, join_team, leave_team, require_same
 from trainer.weights import weights_sha256
 
 if TYPE_CHECKING:
@@ -117,7 +120,10 @@ def _train(
     require_monitor_packages(options.tensorboard, options.mlflow)
     require_writable_folder(out)
     with _kept_if_begun(out, overwrite=options.overwrite):
-        prepared = prepare(data, options, scratch=out)
+        tell = print_note if team.leads else lambda text: None
+        prepared = prepare(data, options, scratch=out, tell=tell)
+        if team.processes > 1:
+            require_same("what they train", _number(prepared.settings))
         settings, dataset, head = prepared.settings, prepared.dataset, prepared.head
         core = prepared.core
         plan = _plan(settings, dataset, head, out, resume=options.resume, team=team)
@@ -244,6 +250,12 @@ def _plan(
         resume=resume,
         team=team,
     )
+
+
+def _number(settings: Settings) -> int:
+    """The same for the same settings, and hardly for others: what processes compare."""
+    plain = json.dumps([settings.architecture.name, settings.as_dict()], sort_keys=True)
+    return zlib.crc32(plain.encode()) & 0x7FFFFFFF
 
 
 def _fingerprint(pixels: Pixels) -> str:

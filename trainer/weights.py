@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ import numpy as np
 from edge_runtime.files import sha256_file
 from trainer.architectures import Architecture, ModelSpec
 from trainer.errors import OptionError, WeightsError
+
+# A network that swallows what is sent would be waited for without end.
+_SILENCE_S = 15.0
 
 
 def require_weights(arch: Architecture, weights: str, alpha: float) -> None:
@@ -88,11 +93,20 @@ def pretrained_values(
     return values
 
 
+def fetch_imagenet(arch: Architecture, alpha: float) -> None:
+    """Let Keras fetch ImageNet's weights into its cache, unless they are there.
+
+    Raises:
+        WeightsError: when they cannot be had.
+    """
+    arch.build(ModelSpec(input_hw=(arch.side, arch.side), units=1, alpha=alpha, weights="imagenet"))
+
+
 def _downloaded(
     make: Callable[..., Any], settings: dict[str, Any], spec: ModelSpec
 ) -> list[np.ndarray]:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _patience(_SILENCE_S):
             # Of other input sizes than ImageNet's own: the weights are the same.
             warnings.simplefilter("ignore")
             bare = make(input_shape=(*spec.input_hw, 3), **{**settings, "weights": "imagenet"})
@@ -102,6 +116,17 @@ def _downloaded(
             "network, or give --weights FILE or --weights none."
         ) from exc
     return bare.get_weights()
+
+
+@contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """Connections that are silent for so long fail, while the body runs."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _short(exc: Exception) -> str:

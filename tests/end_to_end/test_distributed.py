@@ -59,7 +59,8 @@ def colours(folder: Path, *, seed: int) -> Path:
 def test_two_processes_and_two_devices_are_one(tmp_path: Path):
     data = colours(tmp_path / "data", seed=1)
     # 45 pictures in batches of 8: the last one is filled; dropout and warp draw numbers.
-    command = ["train", data, "--size", "24", "--epochs", "3", "--batch-size", "8", "--no-cache"]
+    command = ["train", data, "-a", "article_cnn", "--size", "24", "--epochs", "3"]
+    command += ["--batch-size", "8", "--no-cache"]
     address = f"127.0.0.1:{free_port()}"
     team = ["--distributed", "--coordinator", address, "--processes", "2", "--process-id"]
     alone = start(*command, "--out", tmp_path / "alone", **JAX)

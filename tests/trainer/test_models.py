@@ -116,8 +116,16 @@ def test_unknown_architecture_suggests_the_near_one():
         pytest.param({"batch_size": -1}, "--batch-size -1", id="batch"),
         pytest.param({"augment": "artcle"}, "Did you mean 'article'", id="augment"),
         pytest.param({"fit": "squeeze"}, "takes stretch, crop, letterbox", id="fit"),
-        pytest.param({"alpha": 0.5}, "article_cnn has no width", id="alpha-without-width"),
-        pytest.param({"weights": "imagenet"}, "starts from random weights", id="no-weights"),
+        pytest.param(
+            {"architecture": "article_cnn", "alpha": 0.5},
+            "article_cnn has no width",
+            id="alpha-without-width",
+        ),
+        pytest.param(
+            {"architecture": "article_cnn", "weights": "imagenet"},
+            "starts from random weights",
+            id="no-weights",
+        ),
         pytest.param({"resume": True, "overwrite": True}, "not both", id="resume-overwrite"),
         pytest.param(
             {"architecture": "mobilenet_v3_small", "alpha": 0.35},

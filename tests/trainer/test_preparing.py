@@ -28,7 +28,9 @@ def thumbnails(tmp_path: Path) -> Path:
 
 def test_small_pictures_are_not_enlarged_unless_asked(thumbnails: Path, tmp_path: Path):
     def made(**wishes: object) -> tuple[int, str]:
-        options = TrainOptions(pictures=DataOptions(keep_pixels=False), **wishes)
+        options = TrainOptions(
+            **{"architecture": "article_cnn", **wishes}, pictures=DataOptions(keep_pixels=False)
+        )
         prepared = prepare(str(thumbnails), options, scratch=tmp_path)
         side = prepared.settings.preprocess.width
         assert prepared.core.input_shape == (None, side, side, 3)
@@ -37,4 +39,5 @@ def test_small_pictures_are_not_enlarged_unless_asked(thumbnails: Path, tmp_path
 
     assert made() == (40, "light")
     assert made(side=64) == (64, "article")
+    assert made(architecture=None, weights="none") == (40, "light")  # the one for small inputs
     assert made(architecture="resnet8") == (32, "light")  # its own is smaller

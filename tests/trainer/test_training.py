@@ -275,7 +275,7 @@ def test_command_says_where_things_are_and_what_comes_next(two_colours, tmp_path
     [
         pytest.param(["nowhere"], "edgeproof: nowhere: no such folder", id="data"),
         pytest.param(["photos", "-a", "resnet"], "No architecture 'resnet'", id="architecture"),
-        pytest.param(["photos", "--size", "4"], "article_cnn takes 22 to", id="size"),
+        pytest.param(["photos", "--size", "4"], "resnet8 takes 8 to", id="size"),
     ],
 )
 def test_bad_input_is_one_line(two_colours, tmp_path, edgeproof, arguments, line):
