@@ -137,7 +137,7 @@ def write_bundle(
         )
         tensors = folder / "golden" / "tensors.npz"
         tensors.parent.mkdir(exist_ok=True)
-        golden.tensors.write(tensors)
+        golden.tensors.write(tensors, once=bool(subject.outputs))
         manifest = Manifest(
             schema_version=4,
             name=name,
@@ -158,12 +158,12 @@ def write_bundle(
             matrix=matrix.cells,
             sources=tuple(_entry(folder, file) for file in (c_source.files if c_source else ())),
             provenance=_provenance(subject, command),
-        )
+        ).in_lowest_schema()
         report = folder / "report.html"
         render = render_tensor_report if subject.outputs else render_report
         report.write_text(render(manifest, outcomes, subject, c_source), encoding="utf-8")
         manifest = manifest.model_copy(update={"report": _entry(folder, report)})
-        data = manifest.model_dump_json(indent=1).encode()
+        data = manifest.to_json()
         (folder / MANIFEST_NAME).write_bytes(data)
         (folder / MANIFEST_HASH_NAME).write_text(manifest_hash_line(data), encoding="ascii")
     return manifest

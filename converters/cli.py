@@ -165,6 +165,24 @@ def convert_command(
             show_default=False,
         ),
     ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            metavar="softmax|sigmoid|independent|logits|logit",
+            help="What its numbers mean: probabilities (of one label among all, of the second "
+            "label, of each by itself), or numbers before a softmax or a sigmoid.  [default: what "
+            "its last operator tells]",
+            show_default=False,
+        ),
+    ] = None,
+    signature: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of a SavedModel, which one.  [default: the one that serves pictures]",
+            show_default=False,
+        ),
+    ] = None,
     trust: Annotated[
         bool,
         typer.Option(
@@ -195,6 +213,8 @@ def convert_command(
         guess=guess,
         trust=trust,
         task=task,
+        head=head,
+        signature=signature,
     )
     options = ConvertOptions(
         variants=tuple(variant or ()),

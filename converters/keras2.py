@@ -76,6 +76,8 @@ def load_h5(file: Path, *, trust: bool = False) -> Any:
         try:
             stored = require_whole(file, opened)
             structure = _structure(file, opened)
+            if not trust:
+                require_no_code(file, structure)
             if str(opened.attrs.get("keras_version", "")).startswith("3"):
                 from converters.incoming.keras_file import load_keras3_h5
 
@@ -113,9 +115,11 @@ def load_json(structure: Path, weights: Path, *, trust: bool = False) -> Any:
     try:
         text = structure.read_text(encoding="utf-8")
         described = json.loads(text)
+        if not trust:
+            require_no_code(structure, described)
         with h5py.File(weights, "r") as opened:
             stored = require_whole(weights, opened)
-        if '"registered_name"' in text:
+        if _is_of_keras3(described):
             from converters.incoming.keras_file import load_keras3_json
 
             return load_keras3_json(structure, text, weights, trust=trust)
@@ -125,7 +129,13 @@ def load_json(structure: Path, weights: Path, *, trust: bool = False) -> Any:
 
         if not trust:
             _require_plain(structure, described, tf_keras)
-        with quiet_native_stderr(), variable_creator_scope(_no_more_than(structure, stored)):
+        from tf_keras.src.saving.serialization_lib import SafeModeScope
+
+        with (
+            quiet_native_stderr(),
+            variable_creator_scope(_no_more_than(structure, stored)),
+            SafeModeScope(not trust),
+        ):
             model = tf_keras.models.model_from_json(text)
             model.load_weights(weights)
         return model
@@ -133,6 +143,13 @@ def load_json(structure: Path, weights: Path, *, trust: bool = False) -> Any:
         raise
     except Exception as exc:  # h5py and Keras raise whatever they meet
         raise RunError(f"{structure}: does not load with {weights.name}: {brief(exc)}") from exc
+
+
+def _is_of_keras3(described: Any) -> bool:
+    """Keras 2 says its version beside the model; Keras 3 the module of the model itself."""
+    return (
+        isinstance(described, dict) and "module" in described and "keras_version" not in described
+    )
 
 
 def _tf_keras() -> Any:
@@ -191,20 +208,15 @@ def _require_plain(file: Path, structure: Any, tf_keras: Any) -> None:
     """Raises RunError for whatever is not an object of Keras itself, or is code."""
     known = {name for part in _PARTS for name in vars(getattr(tf_keras, part))}
     known |= _MODELS | _VALUES | _FUNCTION_LAYERS
+    known -= {"Lambda"}
     for entry in described_objects(structure):
-        kind, config = entry["class_name"], entry.get("config")
-        config = config if isinstance(config, dict) else {}
-        called = f"layer {config['name']!r}" if "name" in config else "part of the model"
+        kind, config, called = entry["class_name"], inner_config(entry), called_in_words(entry)
         module = str(entry.get("module") or "keras").split(".")[0]
-        if kind in ("Lambda", "__lambda__"):
-            raise RunError(
-                f"{file}: {called} is a Lambda: Python code, which is not run from a file. Put a "
-                "Keras layer in its place and save the model again."
-            )
         if kind not in known or module not in ("keras", "tf_keras"):
             raise RunError(
                 f"{file}: {called} is a {kind!r}, which is no layer of Keras; its code is not in "
-                "the file. Put Keras layers in its place and save the model again."
+                "the file. Put Keras layers in its place and save the model again, or --trust it "
+                "where that code can be imported."
             )
         function = config.get("function")
         if kind in _FUNCTION_LAYERS and not _ARITHMETIC.fullmatch(str(function)):
@@ -212,6 +224,28 @@ def _require_plain(file: Path, structure: Any, tf_keras: Any) -> None:
                 f"{file}: {called} calls tf.{function}, which is not known to be mere arithmetic. "
                 "Put a Keras layer in its place and save the model again."
             )
+
+
+def require_no_code(file: Path, structure: Any) -> None:
+    """Raises RunError for a Lambda layer, before any library that could run it is imported."""
+    for entry in described_objects(structure):
+        if entry["class_name"] in ("Lambda", "__lambda__"):
+            raise RunError(
+                f"{file}: {called_in_words(entry)} is a Lambda: Python code, which is not run from "
+                "a file. Put a Keras layer in its place and save the model again, or --trust it if "
+                "you know who made it."
+            )
+
+
+def called_in_words(entry: dict[str, Any]) -> str:
+    """What an error calls an object that a structure describes."""
+    config = inner_config(entry)
+    return f"layer {config['name']!r}" if "name" in config else "part of the model"
+
+
+def inner_config(entry: dict[str, Any]) -> dict[str, Any]:
+    config = entry.get("config")
+    return config if isinstance(config, dict) else {}
 
 
 def described_objects(value: Any) -> Iterator[dict[str, Any]]:

@@ -40,8 +40,13 @@ class GoldenTensors:
     probabilities: Mapping[str, np.ndarray]
     engine_raw: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
 
-    def write(self, path: Path) -> None:
-        """Write the tensors as one compressed `.npz`; `path` need not be atomic, a bundle is."""
+    def write(self, path: Path, *, once: bool = False) -> None:
+        """Write the tensors as one compressed `.npz`; `path` need not be atomic, a bundle is.
+
+        Args:
+            once: whether probabilities that are the raw answers are left out, as those of raw
+                tensors may be; up to schema 3, readers want them.
+        """
         arrays = {f"frame/{i}": frame for i, frame in enumerate(self.frames)}
         arrays |= {"frame_inputs": self.frame_inputs, "inputs": self.inputs}
         arrays |= {"reference": self.reference}
@@ -49,7 +54,7 @@ class GoldenTensors:
         arrays |= {
             f"probabilities/{name}": array
             for name, array in self.probabilities.items()
-            if array is not self.raw[name]  # raw tensors have no head: written once
+            if not once or array is not self.raw[name]
         }
         arrays |= {f"{_ENGINE}{e}/{name}": array for (name, e), array in self.engine_raw.items()}
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]

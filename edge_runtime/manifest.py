@@ -363,6 +363,25 @@ class Manifest(_Record):
         if numbers(self.outputs) > MAX_NUMBERS:
             raise ValueError(f"more than {MAX_NUMBERS} numbers are answered")
 
+    def in_lowest_schema(self) -> Manifest:
+        """The same, of the lowest schema that holds it all: older edgeproofs then read it."""
+        beyond = 3 if self.temperature or self.clip else 2
+        return self.model_copy(update={"schema_version": 4 if self.outputs else beyond})
+
+    def to_json(self) -> bytes:
+        """As `bundle.json` holds it, without what its schema does not know; that is empty."""
+        unknown: dict[str, Any] = {}
+        if self.schema_version < 4:
+            parity = {"parity": {"outputs"}}
+            repaired = parity | {"repair": {"__all__": parity}}
+            unknown |= {"outputs": True, "matrix": {"__all__": parity}}
+            unknown |= {"variants": {"__all__": repaired}}
+        if self.schema_version < 3:
+            unknown |= {"temperature": True, "clip": True}
+        elif self.clip is None:
+            unknown |= {"clip": True}  # the first edgeproofs of schema 3 knew no clips
+        return self.model_dump_json(indent=1, exclude=unknown).encode()
+
     @property
     def answered(self) -> int:
         """How many numbers stand for the answer to one picture."""

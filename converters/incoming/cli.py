@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
 import typer
 
@@ -38,15 +38,19 @@ def foreign_options(
     guess: bool,
     trust: bool,
     task: str | None,
+    head: str | None,
+    signature: str | None,
 ) -> ForeignOptions:
     """As typed. Raises typer.BadParameter."""
     from converters.incoming.convention import Asked, numbers, size_of
     from converters.incoming.front import ForeignOptions
     from converters.incoming.task import TASKS
+    from edge_runtime.head import HeadKind
 
     one_of("--fit", fit, FITS)
     one_of("--channels", channels, ("rgb", "bgr"))
     one_of("--task", task, TASKS)
+    one_of("--head", head, get_args(HeadKind))
     scales = _parsed("--scale", scale, numbers)
     if scales is not None and len(scales) != 1:
         raise typer.BadParameter("is one number; --std has one a channel", param_hint="--scale")
@@ -61,8 +65,21 @@ def foreign_options(
         asked["fit"] = fit
     if guess and any(asked[name] is not None for name in ("scale", "mean", "std", "channels")):
         raise typer.BadParameter("asks for what the others say already", param_hint="--guess")
-    known = cast("TaskName | None", task)
-    return ForeignOptions(labels, calibrate, weights, Asked(**asked), guess, trust, known)
+    if head is not None and task == "tensors":
+        raise typer.BadParameter(
+            "is for one number per label; raw tensors stay as they are", param_hint="--head"
+        )
+    return ForeignOptions(
+        labels,
+        calibrate,
+        weights,
+        Asked(**asked),
+        guess,
+        trust,
+        cast("TaskName | None", task),
+        cast("HeadKind | None", head),
+        signature or "",
+    )
 
 
 def one_of(option: str, text: str | None, known: tuple[str, ...]) -> None:

@@ -136,6 +136,7 @@ def convention_of(name: str, facts: Facts, asked: Asked) -> tuple[Convention, tu
     layout, depth, size_wh = _picture(name, _one_input(name, facts), asked, taken)
     pixels = _pixels(name, facts, asked, depth, taken)
     channels = _channels(facts, asked, depth, taken)
+    _require_whole(name, facts.inputs[0], pixels)
     taken.append(Taken("fit", asked.fit, "--fit, or its default"))
     preprocess = Preprocess(width=size_wh[0], height=size_wh[1], fit=asked.fit)
     return Convention(preprocess, layout, depth, channels, pixels), tuple(taken)
@@ -162,7 +163,7 @@ def numbers(text: str) -> tuple[float, ...]:
 
 def size_of(text: str) -> tuple[int, int]:
     """`224` or `320x240` (width x height). Raises ValueError."""
-    match = re.fullmatch(r"(\d{1,4})(?:x(\d{1,4}))?", text.strip().lower())
+    match = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", text.strip().lower())
     if match is None:
         raise ValueError(f"{text!r} is no size such as 224 or 320x240 (width x height)")
     width, height = int(match[1]), int(match[2] or match[1])
@@ -262,6 +263,30 @@ def _pixels(name: str, facts: Facts, asked: Asked, depth: int, taken: list[Taken
         text += f" / {_listed(said.std)}"
     taken.append(Taken("scaling", text, said.origin))
     return said
+
+
+def _require_whole(name: str, tensor: TensorFacts, pixels: PixelFacts) -> None:
+    """An integer input takes what scaling gives only where that is whole. Raises RunError."""
+    if not is_plain_integer(tensor) or takes_levels(tensor, pixels):
+        return
+    raise RunError(
+        f"{name}: takes {tensor.dtype} numbers, and scaled pixels are none of those "
+        f"({pixels.origin}): its scaling is inside, --scale 1; or export it with a float input."
+    )
+
+
+def is_plain_integer(tensor: TensorFacts) -> bool:
+    """Whether an input takes integers that are no quantised real numbers."""
+    return tensor.scale == 0 and re.match(r"u?int\d+$", tensor.dtype) is not None
+
+
+def takes_levels(tensor: TensorFacts, pixels: PixelFacts) -> bool:
+    """Whether an integer type holds what scaling makes of every pixel."""
+    limits = np.iinfo(tensor.dtype)
+    ends = np.array([[0.0], [1.0], [255.0]])
+    values = (ends * pixels.scale - np.array(pixels.mean)) / np.array(pixels.std)
+    whole = np.abs(values - np.rint(values)).max() < 1e-6
+    return bool(whole and limits.min <= values.min() and values.max() <= limits.max)
 
 
 def _listed(values: tuple[float, ...]) -> str:

@@ -58,7 +58,8 @@ class Facts(_Fact):
         channels: `rgb` or `bgr`.
         ends_in: the operator that makes the answers: `softmax`, `sigmoid` or empty.
         last: that operator or layer as the file calls it; empty where nobody can tell.
-        notes: what else a user should know, in words.
+        policy: of half precision, which a Keras model was trained with; empty for float32.
+        signature: of a SavedModel, the one that is read; `signatures` are all that it has.
         sha256: of what was read: see `fingerprint`.
     """
 
@@ -73,7 +74,9 @@ class Facts(_Fact):
     ends_in: str = ""
     last: _Text = ""
     name: _Text = ""
-    notes: tuple[_Text, ...] = ()
+    policy: str = ""
+    signature: _Text = ""
+    signatures: Annotated[tuple[_Text, ...], Field(max_length=1000)] = ()
     sha256: str = ""
 
 

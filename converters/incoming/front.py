@@ -10,13 +10,21 @@ from typing import Any
 import numpy as np
 
 from converters.errors import ConversionError, RunError
-from converters.incoming.convention import Asked, Convention, Taken, convention_of
-from converters.incoming.facts import Facts
+from converters.incoming.convention import (
+    Asked,
+    Convention,
+    Taken,
+    convention_of,
+    is_plain_integer,
+    takes_levels,
+)
+from converters.incoming.facts import Facts, PixelFacts
 from converters.incoming.fingerprint import require_same
 from converters.incoming.guess import Guess, guesses, is_sure
 from converters.incoming.inspection import Inspector
 from converters.incoming.kinds import Kind, weights_beside
 from converters.incoming.labels import is_named, labels_of
+from converters.incoming.meaning import HEADS, head_of
 from converters.incoming.onnx2tf import HOW_TO_INSTALL, find_onnx2tf
 from converters.incoming.pictures import (
     Drawn,
@@ -36,8 +44,6 @@ from converters.variants import RECIPES
 from edge_runtime.head import Head, HeadKind
 from edge_runtime.progress import progress_bar, status_line
 
-# Softmax of eight bits over a thousand labels is as far from 1 as this.
-_SUM_TOLERANCE = 0.02
 _GUESS_PICTURES = 200
 # So many tell whether shapes depend on the picture, and what answers look like.
 _LOOKED_AT = 4
@@ -59,6 +65,8 @@ class ForeignOptions:
         guess: whether the usual conventions are tried instead of asking.
         trust: whether code in the file may run.
         task: what its answers are taken for; unless given, what the model tells.
+        head: what its numbers mean; unless given, what its last operator or they themselves tell.
+        signature: of a SavedModel; unless given, the one that serves.
     """
 
     labels: Path | None = None
@@ -68,6 +76,8 @@ class ForeignOptions:
     guess: bool = False
     trust: bool = False
     task: TaskName | None = None
+    head: HeadKind | None = None
+    signature: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,22 +117,18 @@ def prepare_foreign(
         ConversionError: when what reads or runs it is not installed, or it answers NaN.
     """
     found = find_pictures(_pictures(path, options))
-    reader: dict[str, Any] = {}
-    if kind in _WITH_CODE:
-        reader["trust"] = options.trust
-    if options.weights is not None and kind != "json":
-        raise RunError(f"{path}: holds its own weights; --weights is for a model of JSON.")
-    if kind == "json":
-        reader["weights"] = str(weights_beside(path, options.weights))
+    reader = _reader_options(path, kind, options)
     with status_line(f"looking at {path.name}"), Inspector() as inspector:
         facts = inspector.facts(kind, path, **reader)
     asked = replace(options.asked, scale=1.0) if options.guess else options.asked
     convention, taken = convention_of(str(path), facts, asked)
+    taken = (*_of_the_file(facts, options), *taken)
     model = _opened(kind, path, facts, convention, reader)
     given = model.tensors(few_of(found, convention.preprocess, _LOOKED_AT).inputs)
     units = given[0][0].size
     named = options.labels is not None or is_named(facts, units, found)
-    task = task_of(str(path), facts, given, options.task, named=named)
+    wanted = options.task or ("classification" if options.head else None)
+    task = task_of(str(path), facts, given, wanted, named=named)
     if task.name == "tensors":
         _require_no_labels(path, options, task)
         taken = (*taken, Taken("answers", f"{task.form}, as raw tensors", task.why))
@@ -147,7 +153,7 @@ def prepare_foreign(
     indices = indices_of(found, labels)
     tried: tuple[Guess, ...] = ()
     if options.guess:
-        tried = _guessed(path, model, facts, found, indices, seed)
+        tried = _guessed(path, model, facts, found, indices, seed, options.head)
         if tried[0].accuracy <= 0:
             raise RunError(
                 f"{path}: no convention answers one picture right; are these its labels?"
@@ -158,47 +164,42 @@ def prepare_foreign(
         found, indices, convention.preprocess, samples=samples, calibration=calibration, seed=seed
     )
     raw = raw_answers(model, drawn.held_out.inputs[:_GUESS_PICTURES])
-    head, why = head_of(raw, facts.ends_in)
-    taken = (*taken, from_where, Taken("answers", _HEADS[head.kind], why))
+    head, why = head_of(raw, facts, str(path), options.head)
+    taken = (*taken, from_where, Taken("answers", HEADS[head.kind], why))
     tell(taken, tried)
     subject = _subject(path, model, labels, head, drawn, taken)
     variants, notes = _what_to_make(model, head, kind)
     return Prepared(subject, taken, variants, notes, tried)
 
 
-_HEADS = {
-    "softmax": "probabilities",
-    "sigmoid": "one probability, of the second label",
-    "logits": "numbers before a softmax, which is added",
-    "logit": "one number before a sigmoid, which is added",
-    "independent": "a probability for each label by itself",
-}
+def _reader_options(path: Path, kind: Kind, options: ForeignOptions) -> dict[str, Any]:
+    """What the process that opens the file is told. Raises RunError for what does not belong."""
+    reader: dict[str, Any] = {}
+    if kind in _WITH_CODE:
+        reader["trust"] = options.trust
+    if options.weights is not None and kind != "json":
+        raise RunError(f"{path}: holds its own weights; --weights is for a model of JSON.")
+    if kind == "json":
+        reader["weights"] = str(weights_beside(path, options.weights))
+    if options.signature and kind != "savedmodel":
+        raise RunError(f"{path}: is no SavedModel; only those have signatures (--signature).")
+    if options.signature:
+        reader["signature"] = options.signature
+    return reader
 
 
-def head_of(raw: np.ndarray, ends_in: str) -> tuple[Head, str]:
-    """What a model's answers mean, and how that is known.
-
-    Args:
-        raw: float32, (samples, units), to real pictures.
-        ends_in: the last operator, as far as it tells.
-    """
-    kind: HeadKind = "logits"
-    inside = bool(np.nanmin(raw) >= -1e-3 and np.nanmax(raw) <= 1 + 1e-3)
-    if raw.shape[1] == 1:
-        kind = "sigmoid" if ends_in == "sigmoid" or (inside and not ends_in) else "logit"
-    elif ends_in == "sigmoid" and inside:
-        kind = "independent"
-    elif ends_in == "softmax" or (inside and _adds_up(raw)):
-        kind = "softmax"
-    low, high = float(np.nanmin(raw)), float(np.nanmax(raw))
-    why = (
-        f"its last operator, {ends_in}" if ends_in else f"what it answers: {low:.3g} to {high:.3g}"
-    )
-    return Head(kind=kind), why
-
-
-def _adds_up(raw: np.ndarray) -> bool:
-    return bool(np.abs(raw.sum(axis=1) - 1).max() <= _SUM_TOLERANCE)
+def _of_the_file(facts: Facts, options: ForeignOptions) -> list[Taken]:
+    """What was taken of a file that holds more than one thing."""
+    taken = []
+    if facts.signature:
+        others = [repr(name) for name in facts.signatures if name != facts.signature]
+        also = f"; also there: {', '.join(others[:8])}, see --signature" if others else ""
+        who = "--signature" if options.signature else f"the file{also}"
+        taken.append(Taken("signature", repr(facts.signature), who))
+    if facts.policy:
+        why = f"its weights; {facts.policy} was for training, and the model is compared in float32"
+        taken.append(Taken("arithmetic", "float32", why))
+    return taken
 
 
 def _pictures(path: Path, options: ForeignOptions) -> Path:
@@ -249,18 +250,24 @@ def _loaded(
     if kind == "savedmodel":
         from converters.incoming.savedmodel import load_savedmodel
 
-        return models.SavedModelModel(path, facts, convention, load_savedmodel(path))
+        loaded = load_savedmodel(path, facts.signature)
+        return models.SavedModelModel(path, facts, convention, loaded)
+    from converters.incoming.arithmetic import in_float32
+
+    model, _ = in_float32(path, _loaded_keras(kind, path, reader))
+    return models.KerasModel(path, facts, convention, model)
+
+
+def _loaded_keras(kind: Kind, path: Path, reader: dict[str, Any]) -> Any:
     if kind == "keras":
         from converters.incoming.keras_file import load_keras
 
-        return models.KerasModel(path, facts, convention, load_keras(path, trust=reader["trust"]))
+        return load_keras(path, trust=reader["trust"])
     from converters.keras2 import load_h5, load_json
 
     if kind == "json":
-        loaded = load_json(path, Path(reader["weights"]), trust=reader["trust"])
-    else:
-        loaded = load_h5(path, trust=reader["trust"])
-    return models.KerasModel(path, facts, convention, loaded)
+        return load_json(path, Path(reader["weights"]), trust=reader["trust"])
+    return load_h5(path, trust=reader["trust"])
 
 
 def _guessed(
@@ -270,6 +277,7 @@ def _guessed(
     found: Found,
     indices: np.ndarray | None,
     seed: int,
+    head: HeadKind | None,
 ) -> tuple[Guess, ...]:
     if indices is None:
         raise RunError(
@@ -285,13 +293,26 @@ def _guessed(
     pictures = few_of(found, preprocess, _GUESS_PICTURES, indices, seed)
     assert pictures.labels is not None  # they have their indices
 
+    def meaning(raw: np.ndarray) -> Head:
+        if head is None and raw.shape[1] == 1 and not facts.ends_in:
+            # Asked in a wrong way, it answers other numbers: what they mean is no guess.
+            raise RunError(
+                f"{path}: answers one number that its last operator does not tell the meaning of; "
+                "--guess needs --head sigmoid or --head logit."
+            )
+        return head_of(raw, facts, str(path), head)[0]
+
     def probabilities(candidate: Convention, pixels: np.ndarray) -> np.ndarray:
         model.convention = candidate
         raw = raw_answers(model, pixels)
-        return head_of(raw, facts.ends_in)[0].probabilities(raw)
+        return meaning(raw).probabilities(raw)
+
+    def possible(pixels: PixelFacts) -> bool:
+        taken = facts.inputs[0]
+        return not is_plain_integer(taken) or takes_levels(taken, pixels)
 
     with status_line("trying the usual conventions"):
-        tried = guesses(model.convention, pictures.inputs, pictures.labels, probabilities)
+        tried = guesses(model.convention, pictures.inputs, pictures.labels, probabilities, possible)
     return tuple(tried)
 
 
@@ -375,6 +396,7 @@ def require_known(kind: Kind, options: ForeignOptions) -> None:
     """Refuse what a run of ours cannot be told. Raises ConversionError."""
     if kind == "run" and options != ForeignOptions():
         raise ConversionError(
-            "--labels, --calibrate, --weights, --guess, --trust, --task and what is said of pixels "
-            "are for models from elsewhere; a training run says all that itself."
+            "--labels, --calibrate, --weights, --guess, --trust, --task, --head, --signature and "
+            "what is said of pixels are for models from elsewhere; a training run says all that "
+            "itself."
         )

@@ -71,6 +71,7 @@ def guesses(
     pixels: np.ndarray,
     labels: np.ndarray,
     probabilities: Callable[[Convention, np.ndarray], np.ndarray],
+    possible: Callable[[PixelFacts], bool] = lambda _: True,
 ) -> list[Guess]:
     """Try them all, the best first: by right answers, then by how sure it is of them.
 
@@ -79,9 +80,12 @@ def guesses(
         pixels: uint8, (samples, H, W, 3), RGB.
         labels: int64, (samples,): the right ones.
         probabilities: what the model answers by a convention: float32, (samples, labels).
+        possible: whether the model's input can hold pixels that are scaled so.
     """
     tried = []
     for candidate, name, options in _candidates(convention):
+        if not possible(candidate.pixels):
+            continue
         given = np.nan_to_num(probabilities(candidate, pixels))
         right = given.argmax(axis=1) == labels
         of_right = np.maximum(given[np.arange(len(labels)), labels], 1e-7)

@@ -16,7 +16,9 @@ from converters.errors import RunError, brief
 from converters.keras2 import (
     MAX_STRUCTURE_BYTES,
     MAX_WEIGHT_BYTES,
+    called_in_words,
     described_objects,
+    require_no_code,
     require_whole,
 )
 from edge_runtime.progress import status_line
@@ -36,11 +38,15 @@ def load_keras(file: Path, *, trust: bool = False) -> Any:
     Raises:
         RunError: when it is damaged, or holds code or custom objects and is not trusted.
     """
-    with status_line("loading TensorFlow"):
-        from converters.keras_quiet import keras
-
     try:
-        _look(file, keras, trust)
+        structure = _structure(file)
+        if not trust:
+            require_no_code(file, _built(structure))  # TensorFlow takes seconds to load
+        with status_line("loading TensorFlow"):
+            from converters.keras_quiet import keras
+
+        if not trust:
+            require_plain_objects(file, structure, keras)
         # Safe mode refuses layers that carry code.
         return keras.saving.load_model(file, compile=False, safe_mode=not trust)
     except RunError:
@@ -70,7 +76,8 @@ def load_keras3_json(structure: Path, text: str, weights: Path, *, trust: bool) 
     return model
 
 
-def _look(file: Path, keras: Any, trust: bool) -> None:
+def _structure(file: Path) -> Any:
+    """What the file says that the model is, once its weights are known to be whole."""
     import h5py
 
     with zipfile.ZipFile(file) as archive:
@@ -82,8 +89,17 @@ def _look(file: Path, keras: Any, trust: bool) -> None:
         structure = json.loads(archive.read(CONFIG))
         with h5py.File(io.BytesIO(archive.read(WEIGHTS)), "r") as opened:
             require_whole(file, opened)
-    if not trust:
-        require_plain_objects(file, structure, keras)
+    return structure
+
+
+def _built(structure: Any) -> Any:
+    """The model itself, without what it was trained with: that is not loaded."""
+    if not isinstance(structure, dict):
+        return structure
+    return {
+        "class_name": structure.get("class_name"),
+        "config": structure.get("config", structure),
+    }
 
 
 def require_plain_objects(file: Path, structure: Any, keras: Any) -> None:
@@ -91,19 +107,11 @@ def require_plain_objects(file: Path, structure: Any, keras: Any) -> None:
     known = {name for part in _PARTS for name in vars(getattr(keras, part, object()))}
     known |= _MODELS | _VALUES | {"DTypePolicy"}
     operations = set(vars(keras.ops)) | set(vars(keras.activations))
-    built = structure.get("config", structure) if isinstance(structure, dict) else structure
-    for entry in described_objects({"class_name": structure.get("class_name"), "config": built}):
-        kind, config = entry["class_name"], entry.get("config")
+    known -= {"Lambda"}
+    for entry in described_objects(_built(structure)):
+        kind, called = entry["class_name"], called_in_words(entry)
         module = str(entry.get("module") or "keras")
-        inner = config if isinstance(config, dict) else {}
-        called = f"layer {inner['name']!r}" if "name" in inner else "part of the model"
-        if kind in ("Lambda", "__lambda__"):
-            raise RunError(
-                f"{file}: {called} is a Lambda: Python code, which is not run from a file. Put a "
-                "Keras layer in its place and save the model again, or --trust it if you know who "
-                "made it."
-            )
-        is_function = kind == "function" and str(config) in operations
+        is_function = kind == "function" and str(entry.get("config")) in operations
         is_operation = module.startswith("keras.src.ops") and kind.isidentifier()
         own = module.split(".")[0] == "keras" and (kind in known or is_operation)
         if not own and not is_function:

@@ -38,8 +38,11 @@ def labels_of(
         labels = read_labels(given)
         if len(labels) != count:
             why = "one answer stands for two labels" if units == 1 else f"{units} answers"
-            raise RunError(f"{given}: has {len(labels)} labels; the model has {why}.")
-        return _distinct(labels), Taken("labels", _some(labels), given.name)
+            raise RunError(
+                f"{given}: has {len(labels)} labels; the model has {why}.{_odd_lines(labels)}"
+            )
+        origin = given.name + _odd_lines(labels).replace(". ", ", ").rstrip(".").lower()
+        return _distinct(labels), Taken("labels", _some(labels), origin)
     if len(facts.labels) == count:
         return _distinct(facts.labels), Taken("labels", _some(facts.labels), facts.labels_origin)
     if len(found.names) == count:
@@ -52,6 +55,20 @@ def labels_of(
 def is_named(facts: Facts, units: int, found: Found) -> bool:
     """Whether the file or the class folders have a label for each answer."""
     return max(units, 2) in (len(facts.labels), len(found.names))
+
+
+def _odd_lines(labels: Sequence[str]) -> str:
+    """What is odd about a list of labels, as a sentence; empty where nothing is."""
+    blank = [str(number) for number, label in enumerate(labels, 1) if not label]
+    twice = [label for label, times in Counter(filter(None, labels)).items() if times > 1]
+    odd = []
+    if blank:
+        some = ", ".join(blank[:_SHOWN]) + ", …" * (len(blank) > _SHOWN)
+        odd.append(f"line{'s' * (len(blank) > 1)} {some} blank")
+    if twice:
+        some = ", ".join(map(repr, twice[:_SHOWN])) + ", …" * (len(twice) > _SHOWN)
+        odd.append(f"{some} more than once")
+    return f" With {' and '.join(odd)}." if odd else ""
 
 
 def _some(labels: Sequence[str]) -> str:

@@ -262,14 +262,27 @@ class OnnxModel(Model):
 
     def onnx(self, head: Head, tflite: Callable[[], bytes]) -> bytes:
         if self.facts.precision:
-            raise ConversionError(
-                "the file is quantised already: what was rounded does not come back. It is packed "
-                "as onnx-int8; convert the float model for the other precisions."
-            )
+            raise ConversionError(self.why_not)
         return self._packed(head)
 
+    @property
+    def why_not(self) -> str:
+        """Why nothing else is made of a file that is not float32."""
+        if self.facts.precision == "float16":
+            return (
+                "the file computes in float16 already: other precisions would be compared with "
+                "what was rounded. It is packed as onnx-float16; export it in float32 for the "
+                "others."
+            )
+        return (
+            "the file is quantised already: what was rounded does not come back. It is packed as "
+            "onnx-int8; convert the float model for the other precisions."
+        )
+
     def as_it_is(self, head: Head) -> Mapping[str, Callable[[], bytes]]:
-        return {"onnx-int8": lambda: self._packed(head)} if self.facts.precision else {}
+        if not self.facts.precision:
+            return {}
+        return {f"onnx-{self.facts.precision}": lambda: self._packed(head)}
 
     def _packed(self, head: Head) -> bytes:
         from converters.onnx.packing import pack
@@ -291,7 +304,7 @@ class OnnxModel(Model):
         from converters.onnx.packing import folded
 
         if self.facts.precision:
-            raise ConversionError("the file is quantised already: no float graph is in it.")
+            raise ConversionError(self.why_not)
         with tempfile.TemporaryDirectory(prefix="edgeproof-") as folder:
             model = folded(self.path, Path(folder))
         require_same(self.path, self.facts.sha256)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +14,16 @@ from edge_runtime.errors import ImageError
 from edge_runtime.images import decode_image, is_image_name
 from edge_runtime.preprocess import Preprocess
 from edge_runtime.progress import track
+from edge_runtime.text import printable
 
 _MOST_FILES = 1_000_000
 # Class folders may lie below these.
 _PARTS = ("val", "valid", "validation", "test", "train")
 # Of fewer pictures than this, each is used for both: to show ranges and to compare.
 FEW = 40
-# A calibration folder may hold a few damaged pictures; more of them say that something is wrong.
-_MOST_DAMAGED = 0.1
+# Damaged pictures are left out, as in training; more than this say that something is wrong.
+_MOST_DAMAGED = 0.5
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,12 @@ class Drawn:
     """Pictures for both purposes.
 
     Attributes:
+        root: where they were found.
         shared: whether there are so few that both are the same ones.
         damaged: files that could not be decoded.
     """
 
+    root: Path
     held_out: Photographs
     calibration: Photographs
     shared: bool
@@ -123,10 +127,10 @@ def draw(
         ranges = _read(found, second, labels, preprocess, "calibration pictures", damaged)
     if len(damaged) > _MOST_DAMAGED * len({*first.tolist(), *second.tolist()}):
         raise RunError(
-            f"{found.root}: {len(damaged)} pictures cannot be read, such as {damaged[0]}; look at "
-            "them first."
+            f"{found.root}: {len(damaged)} pictures cannot be read, more than half of them: "
+            f"{_named(found.root, damaged)}. Remove them, or copy them again."
         )
-    return Drawn(held_out, ranges, shared, tuple(damaged))
+    return Drawn(found.root, held_out, ranges, shared, tuple(damaged))
 
 
 def picture_doubts(drawn: Drawn) -> list[str]:
@@ -139,8 +143,8 @@ def picture_doubts(drawn: Drawn) -> list[str]:
         )
     if drawn.damaged:
         doubts.append(
-            f"{len(drawn.damaged)} pictures could not be read and are left out, such as "
-            f"{drawn.damaged[0].name}."
+            f"{_pictures(len(drawn.damaged))} could not be read, and left out: "
+            f"{_named(drawn.root, drawn.damaged)}."
         )
     return doubts
 
@@ -152,9 +156,9 @@ def few_of(
     labels: np.ndarray | None = None,
     seed: int = 0,
 ) -> Photographs:
-    """Some of the pictures, for a look. Raises RunError when none can be read."""
+    """Some of the pictures that can be read, for a look. Raises RunError when there is none."""
     order = np.random.default_rng(seed).permutation(len(found.files))
-    return _read(found, order[:count], labels, preprocess, "a look at pictures", [])
+    return _read(found, order, labels, preprocess, "", [], most=count)
 
 
 def _read(
@@ -164,9 +168,12 @@ def _read(
     preprocess: Preprocess,
     description: str,
     damaged: list[Path],
+    most: int | None = None,
 ) -> Photographs:
+    """Args: description: of a progress bar; empty for none. most: no more than so many."""
     files, inputs, kept = [], [], []
-    for index in track([int(i) for i in chosen], description):
+    indices: Iterable[int] = map(int, chosen)
+    for index in track(list(indices), description) if description else indices:
         try:
             inputs.append(preprocess(decode_image(found.files[index])))
         except ImageError:
@@ -174,7 +181,21 @@ def _read(
             continue
         files.append(found.files[index])
         kept.append(index)
+        if len(files) == most:
+            break
     if not files:
-        raise RunError(f"{found.root}: none of its pictures can be read, such as {damaged[0]}.")
+        raise RunError(
+            f"{found.root}: none of its pictures can be read: {_named(found.root, damaged)}."
+        )
     of_these = None if labels is None else labels[np.array(kept, np.int64)]
     return Photographs(tuple(files), np.stack(inputs), of_these)
+
+
+def _pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count} pictures"
+
+
+def _named(root: Path, files: Sequence[Path]) -> str:
+    """Some files, by their place below the folder."""
+    first = ", ".join(printable(str(file.relative_to(root))) for file in sorted(files)[:_NAMED])
+    return f"{first} and {len(files) - _NAMED} more" if len(files) > _NAMED else first

@@ -77,8 +77,10 @@ def task_of(
 def _why_features(facts: Facts, answers: np.ndarray) -> str:
     """Why a vector that nobody has named is one of features; empty where it is not."""
     rows = answers.reshape(len(answers), -1).astype(np.float64)
-    if rows.shape[1] == 1 or facts.ends_in:
+    if facts.ends_in:
         return ""
+    if rows.shape[1] == 1:
+        return "it is one number, its last operator is no sigmoid, and nobody names two labels"
     if facts.last in _FEATURES:
         return f"it ends in {facts.last}, and nobody names labels"
     inside = rows.min() >= -1e-3 and rows.max() <= 1 + 1e-3
@@ -98,7 +100,7 @@ def _form(given: Sequence[np.ndarray]) -> str:
     if len(given) > 1:
         return f"{len(given)} outputs, such as a detection head has"
     if _is_vector(given[0]):
-        return "a feature vector"
+        return "one number" if given[0][0].size == 1 else "a feature vector"
     return "a map" if given[0].ndim == 4 else "a detection head"
 
 

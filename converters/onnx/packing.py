@@ -134,7 +134,7 @@ def _pixels_in_front(graph: OnnxGraph, convention: Convention) -> None:
     from onnx import TensorProto, helper
 
     preprocess = convention.preprocess
-    inner = graph.input.name
+    inner, inner_type = graph.input.name, graph.input.type.tensor_type.elem_type
     shape: list[int | str | None] = ["batch", *preprocess.input_shape]
     value = helper.make_tensor_value_info(
         graph.fresh(f"{INPUT_NAME}_uint8"), TensorProto.UINT8, shape
@@ -154,6 +154,8 @@ def _pixels_in_front(graph: OnnxGraph, convention: Convention) -> None:
         tensor = _mixed(graph, tensor, convention)
         if not nchw:
             tensor = _after(graph, "Transpose", [tensor], perm=[0, 2, 3, 1])
+    if inner_type != _FLOAT:
+        tensor = _after(graph, "Cast", [tensor], to=inner_type)
     graph.read_instead(inner, tensor)
 
 
@@ -187,6 +189,8 @@ def _probabilities_behind(graph: OnnxGraph, head: Head) -> None:
     from onnx import TensorProto, helper
 
     tensor, units = graph.output.name, _units(graph)
+    if graph.output.type.tensor_type.elem_type != _FLOAT:
+        tensor = _after(graph, "Cast", [tensor], to=_FLOAT)
     if len(graph.output.type.tensor_type.shape.dim) != 2:
         tensor = _after(graph, "Flatten", [tensor], axis=1)
     if head.kind == "sigmoid":

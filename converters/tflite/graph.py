@@ -103,6 +103,12 @@ class TfliteGraph:
             for o in self._graph.operators
         ]
 
+    def custom_operators(self) -> list[str]:
+        """Names of the custom operators that it uses, each once, in order."""
+        codes = [self._model.operatorCodes[o.opcodeIndex] for o in self._graph.operators]
+        named = [bytes(c.customCode or b"").decode("utf-8", "replace") for c in codes]
+        return list(dict.fromkeys(filter(None, named)))
+
     def operator_names(self) -> list[str]:
         """The operators in order, such as `CONV_2D`."""
         return [node.code for node in self.nodes()]

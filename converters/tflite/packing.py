@@ -43,7 +43,7 @@ def pack(tflite: bytes, convention: Convention, head: Head, tensors: Sequence[Pl
         packing.fix_batch()
     else:
         packing.free_batch()
-    if packing.graph.dtype(packing.graph.input) == "FLOAT32":
+    if packing.graph.dtype(packing.graph.input) in ("FLOAT32", "INT16"):
         packing.float_pixels(convention)
     else:
         packing.integer_pixels(convention)
@@ -99,7 +99,10 @@ class _Packing:
         self.graph._drop_dead_operators()
 
     def float_pixels(self, convention: Convention) -> None:
-        """CAST, then scaling: MUL and ADD where all channels are alike, else a 1x1 convolution."""
+        """CAST, then scaling: MUL and ADD where all channels are alike, else a 1x1 convolution.
+
+        Sixteen bits are more than a pixel has: they are quantised behind the scaling.
+        """
         preprocess, front = convention.preprocess, []
         shape = (1, *preprocess.input_shape)
         inner = int(self._graph.inputs[0])
@@ -144,8 +147,13 @@ class _Packing:
     def _join(self, front: list[Any], value: int, inner: int, convention: Convention) -> None:
         """Let the graph read `value` where it read its input, as NCHW where it wants that."""
         if convention.layout == "nchw":
+            if self.graph.dtype(inner) == "INT16":
+                raise ConversionError("The TFLite file takes int16 as NCHW; NHWC ones are packed.")
             perm = self._constant(np.array(_NCHW, np.int32), _TYPE.INT32, "nchw")
             front.append(self._operator(_OP.TRANSPOSE, [value, perm], [inner], "TransposeOptions"))
+            return
+        if self.graph.dtype(inner) == "INT16":
+            front.append(self._operator(_OP.QUANTIZE, [value], [inner], ""))
             return
         for operator in self._graph.operators:
             operator.inputs = [value if i == inner else int(i) for i in operator.inputs]
@@ -156,7 +164,8 @@ class _Packing:
         dtype, scale, zero = self._quantisation(inner)
         if dtype not in ("INT8", "UINT8"):
             raise ConversionError(
-                f"The TFLite file takes {dtype}; float32, uint8 and int8 inputs are packed."
+                f"The TFLite file takes {dtype}; float32, uint8, int8 and int16 inputs are packed. "
+                "Convert it again with one of those (inference_input_type)."
             )
         if convention.layout == "nchw":
             raise ConversionError("The TFLite file takes integers as NCHW; NHWC ones are packed.")
@@ -228,6 +237,8 @@ class _Packing:
         if head.kind in ("softmax", "independent"):
             if self.graph.dtype(self.graph.output) == "INT8":
                 self.graph.append_uint8_output()
+            elif self.graph.dtype(self.graph.output) == "INT16":
+                self._graph.outputs = [self._float_output()]
             return
         value = self._float_output()
         units = int(self._graph.tensors[value].shape[-1])
@@ -250,9 +261,14 @@ class _Packing:
             if place.perm is not None:
                 outputs[number] = self._transposed(outputs[number], place.perm)
         if len(set(outputs)) != len(outputs):
-            raise ConversionError("The TFLite graph answers one tensor as two outputs.")
+            raise ConversionError(
+                "The TFLite graph answers one tensor as two outputs, or two outputs that the "
+                "converter found alike; export the model with each of them once."
+            )
         if self.graph.input in outputs:
-            raise ConversionError("The TFLite graph answers its input as it is.")
+            raise ConversionError(
+                "The TFLite graph answers its input as it is; export the model without that output."
+            )
         self._graph.outputs = outputs
         self.graph.rename_io(INPUT_NAME, *(place.name for place in places))
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from edge_runtime.archive import pack_bundle
 from edge_runtime.bundle import Bundle
+from edge_runtime.clip import Clip
 from edge_runtime.errors import BundleError, VariantError
 from edge_runtime.manifest import parse_manifest, safe_relative_path
 
@@ -76,6 +77,20 @@ def test_a_newer_schema_asks_for_an_update(colour_bundle: Path, reseal):
     reseal(colour_bundle, edited(colour_bundle, lambda m: m.update(schema_version=5, new=1)))
     with pytest.raises(BundleError, match=r"schema 5.*update edgeproof"):
         Bundle.open(colour_bundle)
+
+
+def test_a_manifest_is_written_in_the_lowest_schema_that_holds_it(colour_bundle: Path):
+    """What schema 2 does not know would be refused by an edgeproof that reads no more than it."""
+    newest = Bundle.open(colour_bundle).manifest.model_copy(update={"schema_version": 4})
+    lowest = newest.in_lowest_schema()
+    raw = json.loads(lowest.to_json())
+    assert raw["schema_version"] == 2
+    assert not raw.keys() & {"outputs", "clip", "temperature"}
+    assert "outputs" not in raw["variants"][0]["parity"]
+    assert parse_manifest(lowest.to_json(), name="b") == lowest
+    clip = newest.model_copy(update={"clip": Clip(frames=2, fps=5)}).in_lowest_schema()
+    raw = json.loads(clip.to_json())
+    assert raw["schema_version"] == 3 and raw["clip"]["frames"] == 2 and "outputs" not in raw
 
 
 UNSAFE = ["/etc/passwd", "../x", "a/../../x", "~/x", "C:/x", "a\\..\\x", "a//b", "", ".", "a/./b"]

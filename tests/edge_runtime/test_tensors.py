@@ -139,6 +139,9 @@ def tensor_manifest(**changes: object) -> str:
 def test_a_manifest_of_tensors_has_outputs_and_no_labels():
     manifest = Manifest.model_validate_json(tensor_manifest())
     assert manifest.answered == 40 and manifest.head is None
+    whole = manifest.in_lowest_schema()
+    assert whole.schema_version == 4
+    assert Manifest.model_validate_json(whole.to_json()) == manifest
     boxes = {"name": "boxes", "shape": [10, 4]}
     for changes, why in (
         ({"labels": ["a", "b"]}, "no labels"),

@@ -13,6 +13,7 @@ from converters.incoming.facts import Facts, PixelFacts, TensorFacts
 
 # A layer of scaling that leaves pixels of 0 to 255 larger than this was made for 0 to 1.
 _LARGEST_SCALED = 20.0
+_ENDS = {name: name.lower() for name in ("softmax", "Softmax", "sigmoid", "Sigmoid")}
 _PASS_ON = {"InputLayer", "Flatten", "Reshape", "Dropout"}
 # What may stand before the scaling: it changes places or shapes, or does nothing once learnt.
 _BEFORE_WEIGHTS = {
@@ -29,8 +30,11 @@ _BEFORE_WEIGHTS = {
 }
 
 
-def facts_of(path: Path, model: Any) -> Facts:
+def facts_of(path: Path, model: Any, policy: str = "") -> Facts:
     """Its inputs and outputs, and what its first layers do to pixels.
+
+    Args:
+        policy: that of half precision which it was saved with.
 
     Raises:
         RunError: when it has not been built: nobody knows what it takes.
@@ -47,6 +51,7 @@ def facts_of(path: Path, model: Any) -> Facts:
         pixels=_pixels(model),
         ends_in=_ends_in(model),
         last=_last(model),
+        policy=policy,
         name=str(model.name)[:200],
     )
 
@@ -110,4 +115,4 @@ def _ends_in(model: Any) -> str:
     while getattr(last, "layers", None):
         last = last.layers[-1]
     activation = getattr(getattr(last, "activation", None), "__name__", type(last).__name__)
-    return {"softmax": "softmax", "Softmax": "softmax", "sigmoid": "sigmoid"}.get(activation, "")
+    return _ENDS.get(activation, "")

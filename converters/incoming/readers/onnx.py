@@ -12,11 +12,18 @@ import numpy as np
 
 from converters.errors import RunError, brief
 from converters.incoming.facts import Facts, PixelFacts, TensorFacts
+from edge_runtime.text import printable
 
 # Neither onnx's own functions nor a protobuf hold more in one piece.
 MAX_BYTES = 2 << 30
 _MOST_TEXT = 4 << 20
 _PASS_ON = {"Reshape", "Squeeze", "Flatten", "Identity", "Cast", "DequantizeLinear"}
+_SHOWN = 5
+# Those that onnxruntime knows: ONNX's own and its own.
+_DOMAINS = {
+    *("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training"),
+    *("com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc", "org.pytorch.aten"),
+}
 _ENDS = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 _QUANTISED = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger"}
 
@@ -54,11 +61,12 @@ def read(path: Path) -> Facts:
     labels, labels_origin = _first(said, _LABELS)
     pixels, _ = _first(said, _PIXELS)
     channels, channels_origin = _first(said, _CHANNELS)
+    _require_known_operators(path, model)
     _try(path, inputs)
     return Facts(
         inputs=inputs,
         outputs=outputs,
-        precision="int8" if any(n.op_type in _QUANTISED for n in graph.node) else "",
+        precision=_precision(graph, inputs),
         pixels=pixels,
         labels=tuple(labels or ()),
         labels_origin=labels_origin,
@@ -68,6 +76,23 @@ def read(path: Path) -> Facts:
         last=_last(graph)[:100],
         name=graph.name[:200],
     )
+
+
+def _require_known_operators(path: Path, model: Any) -> None:
+    """Raises RunError for operators of a domain that onnxruntime brings no kernels for."""
+    own = {(f.domain, f.name) for f in model.functions}
+    strange = {
+        (node.domain, node.op_type): None
+        for node in model.graph.node
+        if node.domain not in _DOMAINS and (node.domain, node.op_type) not in own
+    }
+    if strange:
+        shown = [f"{domain}:{kind}"[:100] for domain, kind in list(strange)[:_SHOWN]]
+        named = ", ".join(map(printable, shown)) + ", …" * (len(strange) > _SHOWN)
+        raise RunError(
+            f"{path}: has custom operators ({named}), whose code is not in the file; export it "
+            "with ONNX's own operators, or without that part of the model."
+        )
 
 
 def require_own_data(path: Path, model: Any) -> int:
@@ -151,6 +176,19 @@ def _try(path: Path, inputs: tuple[TensorFacts, ...]) -> None:
             session.run(None, feed)
     except Exception as exc:  # onnxruntime raises its own, unrelated classes
         raise RunError(f"{path}: does not run on onnxruntime: {brief(exc)}") from exc
+
+
+def _precision(graph: Any, inputs: tuple[TensorFacts, ...]) -> str:
+    """What kind of file it is, as variants are called; empty for a float one."""
+    from onnx import TensorProto
+
+    if any(node.op_type in _QUANTISED for node in graph.node):
+        return "int8"
+    types = [i.data_type for i in graph.initializer if len(i.dims) > 1]
+    half = sum(dtype == TensorProto.FLOAT16 for dtype in types)
+    if any(i.dtype == "float16" for i in inputs) or half * 2 > len(types):
+        return "float16"
+    return ""
 
 
 def _last(graph: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from converters.errors import RunError, brief
 from converters.incoming.facts import Facts, PixelFacts, TensorFacts
 from converters.incoming.readers.tflite_metadata import Said, labels_behind, read_metadata
 from converters.tflite.graph import TfliteGraph
+from edge_runtime.text import printable
 
 MAX_BYTES = 2 << 30
 _METADATA_NAME = b"TFLITE_METADATA"
+_FLEX = "Flex"
+_FAILED = re.compile(r"Node number (\d+) \((\w+)\) failed to prepare")
 _PASS_ON = {"RESHAPE", "SQUEEZE", "DEQUANTIZE", "QUANTIZE", "CAST"}
 _ENDS = {"SOFTMAX": "softmax", "LOG_SOFTMAX": "", "LOGISTIC": "sigmoid"}
 _WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV", "BATCH_MATMUL"}
@@ -36,7 +40,7 @@ def read(path: Path) -> Facts:
         raise
     except Exception as exc:  # flatbuffers raises whatever it meets
         raise RunError(f"{path}: is a damaged TFLite file: {brief(exc)}.") from exc
-    interpreter = _tried(path)
+    interpreter = _tried(path, graph)
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     said = _metadata(graph)
     units = int(outputs[0]["shape"][-1]) if outputs and len(outputs[0]["shape"]) else 0
@@ -58,7 +62,7 @@ def read(path: Path) -> Facts:
     )
 
 
-def _tried(path: Path) -> Any:
+def _tried(path: Path, graph: TfliteGraph) -> Any:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
@@ -72,20 +76,36 @@ def _tried(path: Path) -> Any:
             interpreter.set_tensor(entry["index"], np.zeros(entry["shape"], entry["dtype"]))
         interpreter.invoke()
     except Exception as exc:  # LiteRT raises RuntimeError and ValueError
-        raise RunError(f"{path}: does not run on LiteRT: {_why(exc)}") from exc
+        raise RunError(f"{path}: does not run on LiteRT: {_why(exc, graph)}") from exc
     return interpreter
 
 
-def _why(exc: Exception) -> str:
+def _why(exc: Exception, graph: TfliteGraph) -> str:
+    """One line that names the operator, and what to do."""
     text = brief(exc)
-    if "custom op" in text.lower() or "Encountered unresolved" in text:
+    custom = graph.custom_operators()
+    flex = [name.removeprefix(_FLEX) for name in custom if name.startswith(_FLEX)]
+    if flex:
         return (
-            f"{text} That operator's code is not in the file; convert the model again without it, "
-            "or with builtin operators only."
+            f"it has operators of TensorFlow's own ({_named(flex)}). Convert it again without "
+            "SELECT_TF_OPS, or without that part of the model."
         )
-    if "Flex" in text or "Select TensorFlow" in text:
-        return f"{text} Convert it again without SELECT_TF_OPS."
+    if custom and "custom op" in text:
+        return (
+            f"LiteRT does not know its custom operators ({_named(custom)}), and their code is not "
+            "in the file. Convert it again with builtin operators only, or without that part."
+        )
+    if failed := _FAILED.search(text):
+        # The rest is an assertion of C++ with the place of its source.
+        return (
+            f"its operator {failed[2]} (number {failed[1]}) cannot be prepared for these shapes. "
+            "Convert it again without it, or with a fixed input size."
+        )
     return text
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(printable(name)[:80] for name in names[:5]) + ", …" * (len(names) > 5)
 
 
 def _tensor(details: dict[str, Any]) -> TensorFacts:

@@ -73,6 +73,16 @@ def test_what_cannot_be_is_one_line_that_says_what_to_do(shape, asked, said):
         convention_of("m", facts(*shape), asked)
 
 
+def test_an_integer_input_takes_whole_pixels_only():
+    for dtype, scale, whole in (("int64", 1, True), ("uint8", 2, False), ("int32", 1 / 255, False)):
+        taken = facts(1, 4, 6, 3, dtype=dtype)
+        if whole:
+            assert convention_of("m", taken, Asked(scale=scale))[0].pixels.scale == scale
+            continue
+        with pytest.raises(RunError, match=f"takes {dtype} numbers.*--scale 1; or export"):
+            convention_of("m", taken, Asked(scale=scale))
+
+
 def test_several_inputs_are_named():
     two = Facts(inputs=facts(1, 4, 6, 3).inputs * 2, outputs=())
     with pytest.raises(RunError, match="has 2 inputs"):

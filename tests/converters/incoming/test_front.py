@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from converters.errors import RunError
 from converters.incoming import models
 from converters.incoming.convention import Asked, convention_of
-from converters.incoming.front import head_of
+from converters.incoming.facts import Facts
 from converters.incoming.inspection import Inspector, Limits
 from converters.incoming.kinds import kind_of
+from converters.incoming.meaning import head_of
 from converters.incoming.onnx2tf import find_onnx2tf
 from edge_runtime.bundle import Bundle
-from edge_runtime.head import Head
+from edge_runtime.head import Head, HeadKind
 from edge_runtime.verification import verify
 
 pytestmark = pytest.mark.end_to_end
@@ -160,7 +162,31 @@ def test_each_head_ends_as_probabilities(theirs, tmp_path: Path):
     ],
 )
 def test_what_answers_mean(raw: list[list[float]], ends_in: str, kind: str):
-    assert head_of(np.array(raw, np.float32), ends_in)[0].kind == kind
+    facts = Facts(inputs=(), outputs=(), ends_in=ends_in)
+    assert head_of(np.array(raw, np.float32), facts, "m.onnx")[0].kind == kind
+
+
+@pytest.mark.parametrize("kind", ["sigmoid", "logit"])
+def test_a_linear_unit_is_no_probability_because_it_looks_like_one(kind: HeadKind):
+    """An angle from 0 to 1 and a probability look the same: only the user can tell."""
+    facts, raw = Facts(inputs=(), outputs=(), last="Gemm"), np.array([[0.3], [0.9]], np.float32)
+    with pytest.raises(RunError, match=r"from 0.3 to 0.9, .*Gemm.*--head sigmoid.*--task tensors"):
+        head_of(raw, facts, "m.onnx")
+    assert head_of(raw, facts, "m.onnx", kind) == (Head(kind=kind), "--head")
+
+
+@pytest.mark.parametrize(
+    ("raw", "asked", "said"),
+    [
+        ([[0.3, 0.7]], "sigmoid", "a number for each label; --head is softmax or"),
+        ([[0.3]], "softmax", "one number; --head is sigmoid or logit"),
+        ([[-3.0]], "sigmoid", "no probabilities"),
+    ],
+)
+def test_a_meaning_that_cannot_be_is_refused(raw: list[list[float]], asked: HeadKind, said: str):
+    facts = Facts(inputs=(), outputs=())
+    with pytest.raises(RunError, match=said):
+        head_of(np.array(raw, np.float32), facts, "m.onnx", asked)
 
 
 def test_a_broken_file_ends_in_one_line_and_takes_no_more_than_it_may(theirs, tmp_path: Path):

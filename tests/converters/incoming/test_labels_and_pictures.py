@@ -9,7 +9,14 @@ import pytest
 from converters.errors import RunError
 from converters.incoming.facts import Facts
 from converters.incoming.labels import labels_of, read_labels
-from converters.incoming.pictures import draw, find_pictures, indices_of
+from converters.incoming.pictures import (
+    Found,
+    draw,
+    few_of,
+    find_pictures,
+    indices_of,
+    picture_doubts,
+)
 from edge_runtime.preprocess import Preprocess
 
 NOTHING = Facts(inputs=(), outputs=())
@@ -94,10 +101,36 @@ def test_damaged_pictures_are_left_out_unless_there_are_many(tmp_path: Path):
     size = Preprocess(width=8, height=8)
     drawn = draw(find_pictures(root), None, size, samples=500, calibration=10, seed=0)
     assert [file.name for file in drawn.damaged] == ["broken.png"]
-    for number in range(40):
+    assert picture_doubts(drawn)[-1] == "1 picture could not be read, and left out: broken.png."
+    for number in range(80):
         (root / f"broken{number}.png").write_bytes(b"no picture")
-    with pytest.raises(RunError, match="cannot be read, such as"):
+    with pytest.raises(RunError, match=r"more than half of them: broken.png, .* and .* more"):
         draw(find_pictures(root), None, size, samples=500, calibration=10, seed=0)
+
+
+def test_a_look_at_a_few_passes_over_those_that_are_broken(tmp_path: Path):
+    root = folder(tmp_path / "p", ".", count=3)
+    for number in range(20):
+        (root / f"a{number}.png").write_bytes(b"no picture")
+    few = few_of(find_pictures(root), Preprocess(width=8, height=8), 4)
+    assert len(few.inputs) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            b"\xef\xbb\xbfcat\r\n\r\ndog\r\n",
+            "has 3 labels; the model has 2 answers. With line 2 blank.",
+        ),
+        (b"cat\ndog\ncat\n", "With 'cat' more than once."),
+    ],
+)
+def test_odd_lines_are_named_where_labels_do_not_fit(tmp_path: Path, content: bytes, said: str):
+    file = tmp_path / "labels.txt"
+    file.write_bytes(content)
+    with pytest.raises(RunError, match=said):
+        labels_of(Facts(inputs=(), outputs=()), 2, file, Found(tmp_path, (), ()))
 
 
 def test_no_pictures_are_one_line(tmp_path: Path):

@@ -254,7 +254,11 @@ LENGTH_1 = WIDE / np.linalg.norm(WIDE, axis=1, keepdims=True)
         pytest.param([WIDE], {"last": "GlobalAveragePooling2D"}, False, "tensors", id="pooling"),
         pytest.param([WIDE], {"last": "MEAN"}, True, "classification", id="pooling-named"),
         pytest.param([LENGTH_1], {}, False, "tensors", id="normalised"),
-        pytest.param([np.abs(WIDE[:, :1])], {"last": "RELU"}, False, "classification", id="one"),
+        pytest.param([WIDE[:, :1]], {"last": "Gemm"}, False, "tensors", id="one"),
+        pytest.param([WIDE[:, :1]], {"last": "Gemm"}, True, "classification", id="one-named"),
+        pytest.param(
+            [WIDE[:, :1]], {"ends_in": "sigmoid"}, False, "classification", id="one-sigmoid"
+        ),
         pytest.param(
             [np.eye(4)], {"last": "SOFTMAX", "ends_in": "softmax"}, False, "classification", id="p"
         ),

@@ -1,0 +1,174 @@
+"""Files that people have and few think of: several signatures, half precision, sixteen bits."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from converters.errors import RunError
+from converters.incoming.convention import Asked, convention_of
+from converters.incoming.inspection import Inspector
+from edge_runtime.head import Head
+
+pytestmark = pytest.mark.end_to_end
+SOFTMAX = Head(kind="softmax")
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SavedModel that serves encoded files by default, and pictures by another name."""
+    from converters.keras_quiet import tensorflow as tf
+
+    class Model(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3), tf.float32, name="image")])
+        def picture(self, image):
+            return {"p": tf.sigmoid(tf.reduce_mean(image, [1, 2, 3], keepdims=True)[:, 0, 0])}
+
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="files")])
+        def encoded(self, files):
+            return {"size": tf.strings.length(files)}
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3), tf.float32, name="image")])
+        def linear(self, image):
+            return {"angle": tf.reduce_mean(image, [1, 2])[:, :1]}
+
+    folder, model = tmp_path_factory.mktemp("several") / "model", Model()
+    names = {"serving_default": model.encoded, "see": model.picture, "turn": model.linear}
+    tf.saved_model.save(model, str(folder), signatures=names)
+    return folder
+
+
+def test_the_signature_that_takes_pictures_is_chosen_and_all_are_named(several: Path):
+    with Inspector() as inspector:
+        facts = inspector.facts("savedmodel", several)
+        assert facts.signature == "see"
+        assert facts.signatures == ("see", "serving_default", "turn")
+        assert facts.ends_in == "sigmoid"
+        linear = inspector.facts("savedmodel", several, signature="turn")
+        assert (linear.ends_in, linear.last) == ("", "StridedSlice")
+        with pytest.raises(
+            RunError, match="no signature 'no'; it has 'see', 'serving_default', 'turn'"
+        ):
+            inspector.facts("savedmodel", several, signature="no")
+
+
+def test_a_signature_is_of_savedmodels_only(theirs, edgeproof, tmp_path: Path):
+    common = ("--calibrate", theirs.photographs, "--out", tmp_path / "b")
+    code, _, problem = edgeproof("convert", theirs.onnx, "--signature", "see", *common)
+    assert code == 1 and "is no SavedModel" in problem
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_model_of_json_is_read_by_the_keras_that_wrote_it(version: int, tmp_path: Path):
+    if version == 2:
+        import tf_keras as keras
+    else:
+        from converters.keras_quiet import keras
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(2, 3)(image))
+    model = keras.Model(image, keras.layers.Activation("softmax")(x))
+    (tmp_path / "model.json").write_text(model.to_json())
+    weights = tmp_path / "model.weights.h5"
+    model.save_weights(str(weights))
+    with Inspector() as inspector:
+        facts = inspector.facts("json", tmp_path / "model.json", weights=str(weights))
+    assert facts.inputs[0].shape == (None, 8, 8, 3) and facts.ends_in == "softmax"
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_lambda_in_json_needs_trust_and_is_refused_before_tensorflow_is_loaded(
+    version: int, tmp_path: Path
+):
+    if version == 2:
+        import tf_keras as keras
+    else:
+        from converters.keras_quiet import keras
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Lambda(lambda t: t * 2)(image))
+    model = keras.Model(image, keras.layers.Dense(2)(x))
+    structure, weights = tmp_path / "model.json", tmp_path / "model.weights.h5"
+    structure.write_text(model.to_json())
+    model.save_weights(str(weights))
+    asking = (
+        "import sys; from pathlib import Path; from converters.keras2 import load_json\n"
+        "try: load_json(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "except ValueError as exc: print(exc, 'tensorflow' in sys.modules)"
+    )
+    asked = [sys.executable, "-c", asking, str(structure), str(weights)]
+    said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    assert "is a Lambda" in said and "--trust" in said and said.rstrip().endswith("False")
+    with Inspector() as inspector:
+        facts = inspector.facts("json", structure, weights=str(weights), trust=True)
+    assert facts.outputs[0].shape == (None, 2)
+
+
+def test_mixed_precision_is_brought_back_to_float32(tmp_path: Path):
+    from converters.incoming.arithmetic import in_float32
+    from converters.keras_quiet import keras
+
+    half = keras.DTypePolicy("mixed_float16")
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, dtype=half)(image)
+    x = keras.layers.GlobalAveragePooling2D(dtype=half)(x)
+    model = keras.Model(image, keras.layers.Dense(3, "softmax", dtype=half)(x))
+    model.save(tmp_path / "mixed.keras")
+    plain, policy = in_float32(tmp_path, model)
+    assert policy == "mixed_float16"
+    assert {layer.compute_dtype for layer in plain.layers} == {"float32"}
+    pixels = np.random.default_rng(0).random((4, 8, 8, 3), np.float32)
+    np.testing.assert_allclose(plain(pixels), model(pixels), atol=5e-3)
+    assert in_float32(tmp_path, plain) == (plain, "")
+    with Inspector() as inspector:
+        facts = inspector.facts("keras", tmp_path / "mixed.keras")
+    assert facts.policy == "mixed_float16" and facts.outputs[0].dtype == "float32"
+
+
+def test_a_half_precision_onnx_is_packed_as_it_is(theirs, edgeproof, tmp_path: Path):
+    """With float16 in, inside and out: the pixels in front and the softmax behind are float32."""
+    import onnx
+    from onnx import TensorProto, numpy_helper
+
+    model = onnx.load(str(theirs.onnx))
+    for tensor in list(model.graph.initializer):
+        values = numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    onnx.save(model, str(tmp_path / "half.onnx"))
+    code, said, problem = edgeproof(
+        *("convert", tmp_path / "half.onnx", "--calibrate", theirs.photographs),
+        *("--scale", "1/255", "--samples", "40", "--out", tmp_path / "b"),
+    )
+    assert code == 0, said + problem
+    assert "onnx-float16 is the file itself" in said
+
+
+def test_sixteen_bits_in_and_out_are_packed(theirs, tmp_path: Path):
+    from converters.incoming import models
+    from converters.keras_quiet import keras, tensorflow
+    from converters.tflite.packing import pack
+    from edge_runtime.engines import load_engine
+
+    model = keras.saving.load_model(theirs.keras)
+    rng = np.random.default_rng(0)
+    shape = (1, *model.input_shape[1:])
+    converter = tensorflow.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([rng.random(shape, np.float32)] for _ in range(20))
+    mode = "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8"
+    converter.target_spec.supported_ops = [getattr(tensorflow.lite.OpsSet, mode)]
+    converter.inference_input_type = converter.inference_output_type = tensorflow.int16
+    file = tmp_path / "sixteen.tflite"
+    file.write_bytes(converter.convert())
+    with Inspector() as inspector:
+        facts = inspector.facts("tflite", file)
+    convention, _ = convention_of("m", facts, Asked(scale=1 / 255))
+    theirs_answers = models.TfliteModel(file, facts, convention)
+    packed = tmp_path / "packed.tflite"
+    packed.write_bytes(pack(file.read_bytes(), convention, SOFTMAX))
+    engine = load_engine("litert", packed)
+    pixels = rng.integers(0, 256, (6, *shape[1:]), dtype=np.uint8)
+    given = np.concatenate([engine.infer(p[None]) for p in pixels])
+    np.testing.assert_allclose(given, theirs_answers.answers(pixels), atol=1e-4)
