@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from moving import moving_frames, write_movements, write_video
@@ -105,9 +106,26 @@ def test_evaluate_takes_the_videos(movements: Path, shell):
     assert done.returncode == 0, done.stderr
     assert "of 30 val pictures" in done.stdout
     assert (movements / "evaluation" / "evaluation.html").stat().st_size > 0
-    done = shell("edgeproof explain runs/movements movements/val --out explained", movements)
+
+
+def test_explain_takes_a_video(movements: Path, shell):
+    write_video(movements / "right.avi", moving_frames("right", np.random.default_rng(5)))
+    done = shell("edgeproof explain runs/movements right.avi --out explained", movements)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((movements / "explained" / "explain.json").read_text())
+    (one,) = record["explained"]
+    assert one["answer"] == one["label"] == "right"
+    assert one["name"].startswith("0.0 to ")
+    assert one["gap"] < 0.1
+    for kind in ("gradcam", "integrated"):
+        assert (movements / "explained" / one["files"][kind]).stat().st_size > 0
+    capture = cv2.VideoCapture(str(movements / "explained" / "right-gradcam.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 6  # one clip
+    # Pictures do not move.
+    cv2.imwrite(str(movements / "still.png"), np.zeros((32, 32, 3), np.uint8))
+    done = shell("edgeproof explain runs/movements still.png --out explained", movements)
     assert done.returncode == 1
-    assert "looks at clips" in done.stderr
+    assert "is no video" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -141,8 +159,6 @@ def test_bad_input_is_one_clear_line(movements: Path, shell, line: str, said: st
 @pytest.mark.real_data
 def test_real_gestures(data_folder: Path, tmp_path: Path, shell):
     """Two gestures of one signer, cut into pieces: far too few to learn, enough to go through."""
-    import cv2
-
     for name in ("asl_yes", "asl_no"):
         capture = cv2.VideoCapture(str(data_folder / "videos" / f"{name}.mkv"))
         frames = []

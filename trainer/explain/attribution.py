@@ -29,7 +29,8 @@ class Attribution:
     """What each pixel contributes to a score, compared with a black picture.
 
     Attributes:
-        values: float64, (H, W, 3): their sum is the score's change, as nearly as `gap` says.
+        values: float64, shaped as the input: their sum is the score's change, as nearly as `gap`
+            says.
         change: the score less that of black.
         gap: how much of the change the sum misses, as a fraction of it, or of 1 where it is less.
         steps: pictures on the way from black that were asked about, less one.
@@ -45,17 +46,18 @@ def grad_cam(model: OpenedModel, pixels: np.ndarray, label: int) -> np.ndarray:
     """Where in a picture the model sees the label.
 
     Args:
-        pixels: uint8, (H, W, 3): one input of the model.
+        pixels: uint8, (H, W, 3) or (frames, H, W, 3): one input of the model.
 
     Returns:
-        float32, (h, w), from 0 to 1, in the last map's resolution; all 0 where nothing speaks for
-        the label.
+        float32, (h, w) or (frames, h, w), from 0 to 1, in the last map's resolution; all 0 where
+        nothing speaks for the label.
     """
     maps, gradient = model.maps_and_gradient(model.scaled(pixels[np.newaxis]), label)
-    weights = gradient[0].mean(axis=(0, 1))
-    heat = np.maximum((maps[0] * weights).sum(axis=-1), 0.0)
+    weights = gradient.mean(axis=(1, 2), keepdims=True)
+    heat = np.maximum((maps * weights).sum(axis=-1), 0.0)
     top = float(heat.max())
-    return heat / top if top > 0 else np.zeros_like(heat)
+    heat = heat / top if top > 0 else np.zeros_like(heat)
+    return heat if pixels.ndim == 4 else heat[0]
 
 
 def integrated_gradients(model: OpenedModel, pixels: np.ndarray, label: int) -> Attribution:
@@ -66,7 +68,7 @@ def integrated_gradients(model: OpenedModel, pixels: np.ndarray, label: int) -> 
     known, and so is how much of it the trapezoid rule misses. Most is missed close to black.
 
     Args:
-        pixels: uint8, (H, W, 3): one input of the model.
+        pixels: uint8, (H, W, 3) or (frames, H, W, 3): one input of the model.
     """
     black, picture = model.scaled(np.stack([np.zeros_like(pixels), pixels])).astype(np.float64)
     way = _Way(model, black, picture, label)

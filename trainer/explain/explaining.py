@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from edge_runtime.clip import Clip, film_strip
 from edge_runtime.errors import ImageError, SourceError, did_you_mean
 from edge_runtime.files import write_bytes, write_text
 from edge_runtime.images import decode_image
@@ -21,8 +24,10 @@ from edge_runtime.sources import Frame, Source, open_source
 from trainer.errors import OptionError
 from trainer.examining import load_run_model
 from trainer.explain.attribution import Attribution, grad_cam, integrated_gradients
+from trainer.explain.clips import clips_of
 from trainer.explain.opened import MapLayer, OpenedModel
 from trainer.explain.overlays import (
+    LONGEST_SIDE,
     attribution_picture,
     filter_grid,
     heat_on_frame,
@@ -33,7 +38,7 @@ from trainer.record import TrainingRecord, read_record
 
 TEMPLATE = Path(__file__).parent.parent / "templates" / "explain.html.j2"
 REPORT_NAME, RECORD_NAME = "explain.html", "explain.json"
-# Of a video so many frames are taken apart; Grad-CAM is laid over all of them.
+# Of a video so many frames, or clips, are taken apart; Grad-CAM is laid over all of them.
 KEY_FRAMES = 4
 _THUMBNAIL_SIDE = 320
 _PAGE_PICTURES = 24
@@ -56,10 +61,10 @@ class ExplainOptions:
 
 @dataclass(frozen=True)
 class Explained:
-    """One picture or frame.
+    """One picture, frame or clip.
 
     Attributes:
-        name: file, or frame of a video.
+        name: file, or place in a video.
         label: whose reasons are shown; `score` is the probability that the model gives it.
         change: its score before softmax, less that of a black picture; `gap`: how much of that the
             integrated gradients miss, as a fraction; after `steps` steps.
@@ -101,20 +106,21 @@ def explain(run: Path, spec: str | Path, out: Path, options: ExplainOptions) -> 
         ResumeError: when the run is damaged.
     """
     record = read_record(run)
-    if record.clip:
-        raise OptionError(
-            f"{run}: looks at clips; explain takes models of single pictures, such as mobilenet_v2."
-        )
     wanted = None if options.label is None else _index(options.label, record.labels)
     source = open_source(spec)
     if source.live:
         source.close()
         raise SourceError(f"{source.name}: is a camera; explain takes pictures or a video.")
+    if record.clip and source.fps is None:
+        source.close()
+        raise SourceError(f"{source.name}: is no video, and {run} looks at clips; give it one.")
     model = OpenedModel(load_run_model(run, record), record.head, len(record.labels))
     work = _Work(record, model, out, wanted, source)
     try:
         if source.fps is None:
             work.explain_pictures(options.pictures)
+        elif record.clip:
+            work.explain_clips(record.clip, options.max_frames)
         else:
             work.explain_video(options.max_frames)
     finally:
@@ -163,43 +169,75 @@ class _Work:
                 except ImageError as exc:
                     self.skipped.append(str(exc))
                     continue
-                self._take_apart(frame_bgr, file.name, f"{len(self.done):02}-{file.stem}")
+                pixels = self._record.preprocess(frame_bgr)
+                stem = f"{len(self.done):02}-{file.stem}"
+                self._take_apart(frame_bgr, pixels, file.name, stem)
                 advance(1)
 
     def explain_video(self, max_frames: int | None) -> None:
         """Grad-CAM over every frame as a video; a few frames taken apart."""
-        stem = Path(self._source.name).stem
-        path = self._out / f"{stem}-gradcam.mp4"
+        keys = _evenly(min(self._source.frame_count or 0, max_frames or 1 << 62))
+        with self._video_of_heat(self._source.fps or 25.0) as show:
+            for frame in self._frames(max_frames):
+                pixels = self._record.preprocess(frame.bgr)
+                show(self._overlaid(frame.bgr, pixels))
+                if frame.index in keys:
+                    name = f"{self._stem}-{frame.index:05}"
+                    self._take_apart(frame.bgr, pixels, f"frame {frame.index}", name)
+
+    def explain_clips(self, clip: Clip, max_frames: int | None) -> None:
+        """Grad-CAM over one clip after the other as a video; a few clips taken apart."""
+        fps = self._source.fps or 25.0
         count = min(self._source.frame_count or 0, max_frames or 1 << 62)
-        keys = set(np.linspace(0, max(0, count - 1), KEY_FRAMES).round().astype(int).tolist())
-        sink = VideoSink(path, fps=self._source.fps or 25.0)
+        keys = _evenly(int(count / fps / (clip.span_s + 1 / clip.fps)))
+        with self._video_of_heat(clip.fps) as show:
+            clips = clips_of(self._frames(max_frames), clip, self._record.preprocess, fps)
+            for number, (shown, pixels, start_s) in enumerate(clips):
+                show(self._overlaid(shown, pixels))
+                if number in keys:
+                    name = f"{start_s:.1f} to {start_s + clip.span_s:.1f} s"
+                    self._take_apart(shown, pixels, name, f"{self._stem}-{number:03}")
+
+    def _frames(self, max_frames: int | None) -> Iterator[Frame]:
+        count = min(self._source.frame_count or 0, max_frames or 1 << 62)
+        with progress_bar("explaining", count or None) as advance:
+            for frame in self._source:
+                if max_frames is not None and frame.index >= max_frames:
+                    return
+                yield frame
+                advance(1)
+
+    @property
+    def _stem(self) -> str:
+        return Path(self._source.name).stem
+
+    @contextmanager
+    def _video_of_heat(self, fps: float) -> Iterator[Callable[[Sequence[Result]], None]]:
+        path = self._out / f"{self._stem}-gradcam.mp4"
+        sink = VideoSink(path, fps=fps)
+
+        def show(results: Sequence[Result]) -> None:
+            for result in results:
+                sink.write(result)
+
         try:
-            with progress_bar("explaining", count or None) as advance:
-                for frame in self._source:
-                    if max_frames is not None and frame.index >= max_frames:
-                        break
-                    sink.write(self._overlaid(frame))
-                    if frame.index in keys:
-                        name = f"{stem}-{frame.index:05}"
-                        self._take_apart(frame.bgr, f"frame {frame.index}", name)
-                    advance(1)
+            yield show
         finally:
             sink.close()
         self.written.append(path)
         self._video = path.name
 
-    def _overlaid(self, frame: Frame) -> Result:
-        """A frame under its heat, with the answer that is explained."""
-        pixels = self._record.preprocess(frame.bgr)
-        probabilities = self._given(pixels)
+    def _overlaid(self, shown: np.ndarray, pixels: np.ndarray) -> list[Result]:
+        """A frame, or each of a clip's, under its heat, with the answer that is explained."""
+        labels, probabilities = self._record.labels, self._given(pixels)
         label = int(probabilities.argmax()) if self._wanted is None else self._wanted
         heat = grad_cam(self._model, pixels, label)
-        overlay = heat_on_frame(frame.bgr, heat, self._record.preprocess)
-        answer = Answer(
-            self._record.labels[label], label, float(probabilities[label]), probabilities
-        )
-        shown = Frame(overlay, frame.index, frame.captured_s, source=frame.source)
-        return Result(shown, None, age_ms=0.0, fps=0.0, answer=answer)
+        overlay = heat_on_frame(shown, heat, self._record.preprocess)
+        answer = Answer(labels[label], label, float(probabilities[label]), probabilities)
+        return [
+            Result(Frame(bgr, 0, 0.0), None, age_ms=0.0, fps=0.0, answer=answer)
+            for bgr in overlay.reshape(-1, *overlay.shape[-3:])
+        ]
 
     def _given(self, pixels: np.ndarray) -> np.ndarray:
         """The model's probabilities at its temperature, as `run` shows them: (labels,)."""
@@ -207,25 +245,28 @@ class _Work:
         temperature = self._record.temperature
         return np.asarray((temperature(answered) if temperature else answered)[0])
 
-    def _take_apart(self, frame_bgr: np.ndarray, name: str, stem: str) -> None:
+    def _take_apart(self, shown: np.ndarray, pixels: np.ndarray, name: str, stem: str) -> None:
+        """A picture, or a clip: its frames for people, and what the model is given."""
         record, model = self._record, self._model
-        pixels = record.preprocess(frame_bgr)
         probabilities = self._given(pixels)
         best = int(probabilities.argmax())
         label = best if self._wanted is None else self._wanted
         attribution = integrated_gradients(model, pixels, label)
+        heat = heat_on_frame(shown, grad_cam(model, pixels, label), record.preprocess)
         pictures = {
-            "picture": screen_sized(frame_bgr),
-            "gradcam": heat_on_frame(frame_bgr, grad_cam(model, pixels, label), record.preprocess),
-            "integrated": attribution_picture(attribution.values),
+            "picture": screen_sized(film_strip(shown)),
+            "gradcam": screen_sized(film_strip(heat)),
+            "integrated": attribution_picture(film_strip(attribution.values)),
             **self._maps(pixels),
         }
         files = {
             k: self._write(f"{stem}-{k}.png", p) for k, p in pictures.items() if k != "picture"
         }
-        shown = pictures if len(self.done) < _PAGE_PICTURES else {}
+        side = LONGEST_SIDE if record.clip else _THUMBNAIL_SIDE
+        on_page = pictures if len(self.done) < _PAGE_PICTURES else {}
+        uris = {kind: thumbnail_data_uri(picture, side) for kind, picture in on_page.items()}
         self.done.append(
-            _explained(name, record.labels, probabilities, (best, label), attribution, files, shown)
+            _explained(name, record.labels, probabilities, (best, label), attribution, files, uris)
         )
 
     def _maps(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
@@ -268,7 +309,8 @@ class _Work:
             record=record,
             explained=self.done[:_PAGE_PICTURES],
             architecture=self._record.architecture,
-            filters=None if filters is None else _uri(filters),
+            clips=self._record.clip is not None,
+            filters=None if filters is None else thumbnail_data_uri(filters, _THUMBNAIL_SIDE),
             maps=[name for name in self.done[0].files if name.startswith("activations")],
         )
         write_text(self._out / RECORD_NAME, json.dumps(record, indent=1) + "\n")
@@ -283,7 +325,7 @@ def _explained(
     best_and_label: tuple[int, int],
     attribution: Attribution,
     files: dict[str, str],
-    shown: dict[str, np.ndarray],
+    uris: dict[str, str],
 ) -> Explained:
     best, label = best_and_label
     return Explained(
@@ -296,7 +338,7 @@ def _explained(
         gap=attribution.gap,
         steps=attribution.steps,
         files=files,
-        uris={kind: _uri(picture) for kind, picture in shown.items()},
+        uris=uris,
     )
 
 
@@ -305,5 +347,6 @@ def _first_middle_last(layers: list[MapLayer]) -> list[MapLayer]:
     return [layers[n] for n in chosen]
 
 
-def _uri(picture: np.ndarray) -> str:
-    return thumbnail_data_uri(picture, _THUMBNAIL_SIDE)
+def _evenly(count: int) -> set[int]:
+    """Which of so many are taken apart: from the first to the last."""
+    return set(np.linspace(0, max(0, count - 1), KEY_FRAMES).round().astype(int).tolist())

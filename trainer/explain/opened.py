@@ -69,12 +69,15 @@ class OpenedModel:
         return np.asarray(self._scale(pixels, training=False))
 
     def maps_and_gradient(self, scaled: np.ndarray, label: int) -> tuple[np.ndarray, np.ndarray]:
-        """The last maps and the gradient of the label's score by them: (batch, h, w, channels)."""
+        """The last maps and the gradient of the label's score by them: (batch, h, w, channels).
+
+        Of clips, the frames of all of them are the batch.
+        """
         import tensorflow
 
         made = self._maps_and_gradient(tensorflow.constant(scaled), tensorflow.constant(label))
         maps, gradient = (np.asarray(m, np.float32) for m in made)
-        shape = (len(scaled), *self.layers[-1].grid_hw, maps.shape[-1])
+        shape = (-1, *self.layers[-1].grid_hw, maps.shape[-1])
         return maps.reshape(shape), gradient.reshape(shape)
 
     def score(self, scaled: np.ndarray, label: int) -> np.ndarray:
@@ -90,17 +93,20 @@ class OpenedModel:
         return score, gradient
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Float32 (batch, labels) for uint8 (batch, H, W, 3), as the model answers them."""
+        """Float32 (batch, labels) for uint8 (batch, [frames,] H, W, 3), as the model answers."""
         return self.head.probabilities(np.asarray(self.core(pixels, training=False)))
 
     def activations(self, pixels: np.ndarray, layers: list[MapLayer]) -> list[np.ndarray]:
-        """What layers make of a picture, uint8 (1, H, W, 3): each float32, (h, w, channels)."""
+        """What layers make of a picture, uint8 (1, H, W, 3): each float32, (h, w, channels).
+
+        Of a clip, uint8 (1, frames, H, W, 3), what they make of its middle frame.
+        """
         from trainer.keras_quiet import keras
 
         made = keras.Model(self.core.inputs[0], [layer.output for layer in layers])(pixels)
         made = made if isinstance(made, list | tuple) else [made]
         return [
-            np.asarray(m, np.float32)[0].reshape(*layer.grid_hw, -1)
+            np.asarray(m, np.float32)[len(m) // 2].reshape(*layer.grid_hw, -1)
             for m, layer in zip(made, layers, strict=True)
         ]
 
@@ -158,6 +164,7 @@ def _map_layers(core: keras.Model, scaled: Any) -> list[MapLayer]:
     """Layers whose output has places: rows and columns, or tokens of them."""
     found: list[MapLayer] = []
     grid: tuple[int, int] | None = None
+    of_clips = len(core.input_shape) == 5
     for layer in core.layers:
         output = getattr(layer, "output", None)
         if output is None or output is core.inputs[0] or output is scaled:
@@ -167,7 +174,8 @@ def _map_layers(core: keras.Model, scaled: Any) -> list[MapLayer]:
         shape = output.shape
         if len(shape) == 4 and shape[1] * shape[2] > 1:
             grid = (shape[1], shape[2])
-        elif not (len(shape) == 3 and grid and shape[1] == grid[0] * grid[1]):
+        # Three dimensions of a clip's are its frames, not a grid of tokens.
+        elif of_clips or not (len(shape) == 3 and grid and shape[1] == grid[0] * grid[1]):
             continue
         found.append(MapLayer(layer.name, output, grid))
     return found

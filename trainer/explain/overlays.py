@@ -16,15 +16,18 @@ _GAP = 2
 
 
 def heat_on_frame(frame_bgr: np.ndarray, heat: np.ndarray, preprocess: Preprocess) -> np.ndarray:
-    """A copy of a frame with heat laid over the part that the model saw.
+    """A copy of a frame, or of a clip's frames, with heat laid over the part that the model saw.
 
     Args:
-        frame_bgr: uint8, (height, width, 3).
-        heat: float32, any (rows, columns), from 0 to 1, over the model's whole input.
+        frame_bgr: uint8, ([frames,] height, width, 3).
+        heat: float32, ([frames,] any rows, columns), from 0 to 1, over the model's whole input.
 
     Returns:
-        uint8, (height, width, 3), no longer than `LONGEST_SIDE`.
+        uint8, ([frames,] height, width, 3), no longer than `LONGEST_SIDE`.
     """
+    if frame_bgr.ndim == 4:
+        pairs = zip(frame_bgr, heat, strict=True)
+        return np.stack([heat_on_frame(*pair, preprocess) for pair in pairs])
     out = screen_sized(frame_bgr)
     seen, of_input = preprocess.windows(*out.shape[:2])
     levels = np.round(255 * np.clip(heat, 0, 1)).astype(np.uint8)
@@ -82,16 +85,16 @@ def map_grid(maps: np.ndarray, most: int = 24, side: int = 64) -> np.ndarray:
     return _grid([_enlarged(cv2.applyColorMap(t, cv2.COLORMAP_VIRIDIS), side) for t in tiles])
 
 
-def screen_sized(frame_bgr: np.ndarray) -> np.ndarray:
-    """A copy, made smaller where it is longer than `LONGEST_SIDE`."""
+def screen_sized(frame_bgr: np.ndarray, most: int = LONGEST_SIDE) -> np.ndarray:
+    """A copy, made smaller where it is longer than so many pixels."""
     height, width = frame_bgr.shape[:2]
     longest = max(height, width)
-    if longest <= LONGEST_SIDE:
+    if longest <= most:
         return frame_bgr.copy()
     return resize_exact(
         frame_bgr,
-        width=max(1, width * LONGEST_SIDE // longest),
-        height=max(1, height * LONGEST_SIDE // longest),
+        width=max(1, width * most // longest),
+        height=max(1, height * most // longest),
     )
 
 
