@@ -22,8 +22,7 @@ from converters.report.page import render_report
 from converters.report.tensors import render_tensor_report
 from converters.subject import Subject
 from edge_runtime.archive import pack_bundle
-from edge_runtime.bundle import manifest_hash_line
-from edge_runtime.errors import StorageError
+from edge_runtime.bundle import manifest_hash_line, require_replaceable
 from edge_runtime.files import (
     require_writable_folder,
     sha256_file,
@@ -71,12 +70,7 @@ def require_free(out: Path, *, overwrite: bool) -> None:
     Raises:
         StorageError: when `out` exists and may not be replaced, or its folder is not writable.
     """
-    if out.exists():
-        if not overwrite:
-            raise StorageError(f"{out}: exists already; choose another --out or --overwrite.")
-        is_bundle = out.is_file() if _is_zip(out) else (out / MANIFEST_NAME).is_file()
-        if not is_bundle:
-            raise StorageError(f"{out}: is not a bundle; --overwrite replaces bundles only.")
+    require_replaceable(out, overwrite=overwrite, packed=_is_zip(out))
     require_writable_folder(out.absolute().parent)
 
 

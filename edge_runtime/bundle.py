@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_runtime.clip import Clip
-from edge_runtime.errors import BundleError, VariantError
+from edge_runtime.errors import BundleError, StorageError, VariantError
 from edge_runtime.files import sha256_file
 from edge_runtime.head import AS_THEY_ARE, Head
 from edge_runtime.manifest import (
@@ -209,3 +209,21 @@ def _read_small(file: Path, name: str) -> bytes:
         return file.read_bytes()
     except OSError as exc:
         raise BundleError(f"{name}: {file.name} cannot be read: {exc.strerror}.") from exc
+
+
+def require_replaceable(out: Path, *, overwrite: bool, packed: bool = False) -> None:
+    """Find out before the work whether a bundle may get that name.
+
+    Args:
+        overwrite: whether a bundle that is there already gives way; nothing else does.
+        packed: whether it will be one file.
+
+    Raises:
+        StorageError: when it may not.
+    """
+    if not out.exists():
+        return
+    if not overwrite:
+        raise StorageError(f"{out}: exists already; choose another --out or --overwrite.")
+    if not (out.is_file() if packed else (out / MANIFEST_NAME).is_file()):
+        raise StorageError(f"{out}: is not a bundle; --overwrite replaces bundles only.")

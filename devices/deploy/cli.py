@@ -160,6 +160,8 @@ def rollback_command(
     from devices.deploy.fleet_cli import rollback_all
     from devices.deploy.targets import targets_of
 
+    if hosts is not None and release is None:
+        host, release = None, host  # with a file of devices, what is named is the release
     options = DeployOptions(site=Site(name), watch_s=watch, wait_s=wait)
     rollback_all(
         targets_of(host, hosts),

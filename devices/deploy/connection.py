@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import selectors
+import shlex
 import shutil
 import signal
 import subprocess
@@ -37,7 +38,7 @@ _MAX_COMPLAINT_BYTES = 1 << 16
 # ssh's words -> ours. The first that is found counts.
 _WHY = (
     ("REMOTE HOST IDENTIFICATION HAS CHANGED", "its host key has changed: either it was set up "
-     "anew, or this is another machine. Ask whoever looks after it; then ssh-keygen -R {host}"),
+     "anew, or this is another machine. Ask whoever looks after it; then {forget}"),
     ("Host key verification failed", "its host key is not known here; connect once with ssh "
      "{address} and compare the key that it shows"),
     ("Permission denied", "it lets nobody in with your keys; try ssh {address}"),
@@ -68,13 +69,6 @@ class Address:
             raise DeployError(
                 f"{self.text!r}: is no address; USER@HOST, or a name of your SSH config"
             )
-
-    @property
-    def host(self) -> str:
-        """Without user and port: what known_hosts calls it."""
-        host = self.text.removeprefix("ssh://").rpartition("@")[2].rstrip("/")
-        name, colon, port = host.partition(":")
-        return f"'[{name}]:{port}'" if colon and port.isdigit() else host
 
 
 @dataclass(frozen=True)
@@ -205,12 +199,32 @@ class Connection:
         """ssh's complaint, in one line."""
         for words, why in _WHY:
             if words in err:
-                said = why.format(host=self.address.host, address=self.address.text)
+                forget = self._forget() if "{forget}" in why else ""
+                said = why.format(forget=forget, address=self.address.text)
                 mark = "" if said.endswith("?") else "."
                 return ConnectionFailed(f"{self.address.text}: {said}{mark}")
         lines = [line.strip() for line in err.splitlines() if line.strip()]
         said = lines[-1] if lines else "the connection was cut"
         return ConnectionFailed(f"{self.address.text}: {printable(said)}")
+
+    def _forget(self) -> str:
+        """What takes its host key away, under the name that ssh knows it by: it may be an alias."""
+        config = ["-F", str(self._options.config)] if self._options.config else []
+        told = subprocess.run(
+            ["ssh", *config, "-G", self.address.text],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        ).stdout
+        found = dict(line.partition(" ")[::2] for line in told.splitlines())
+        name, port = found.get("hostname", self.address.text), found.get("port", "22")
+        name = found.get("hostkeyalias") or (name if port == "22" else f"[{name}]:{port}")
+        file = found.get("userknownhostsfile", "").partition(" ")[0]
+        usual = Path("~/.ssh/known_hosts").expanduser()
+        other = ["-f", file] if file and Path(file).expanduser() != usual else []
+        return printable(shlex.join(["ssh-keygen", *other, "-R", name]))
 
     def _await_greeting(self, master: subprocess.Popen[bytes]) -> None:
         """Once `cat` gives our line back, the way there and back is open."""

@@ -154,7 +154,7 @@ def deploy(
         **environment.params(),
     }
     notes: list[str] = []
-    with session.locked(wait_s=options.wait_s):
+    with session.locked(wait_s=options.wait_s, first=True):
         _recover(session, options, notes)
         wanted = session.call("prepare", params)
         params["release"] = _release_name(wanted, params["release"])

@@ -150,16 +150,17 @@ class Session:
         self._require(answers, err)
 
     @contextlib.contextmanager
-    def locked(self, *, wait_s: float = 0.0) -> Iterator[None]:
+    def locked(self, *, wait_s: float = 0.0, first: bool = False) -> Iterator[None]:
         """Hold the device's lock; another deploy is told so.
 
         Args:
             wait_s: how long to wait for another that is under way.
+            first: whether it may be the first that comes there; else nothing is made.
 
         Raises:
             DeployError: when another holds it.
         """
-        process, self._token = self._take_lock(wait_s)
+        process, self._token = self._take_lock(wait_s, first)
         beats = threading.Event()
         thread = threading.Thread(target=_beat, args=(process, beats), daemon=True)
         thread.start()
@@ -176,12 +177,12 @@ class Session:
             end(process)
             self._token = ""
 
-    def _take_lock(self, wait_s: float) -> tuple[subprocess.Popen[bytes], str]:
+    def _take_lock(self, wait_s: float, first: bool) -> tuple[subprocess.Popen[bytes], str]:
         until_s = time.monotonic() + wait_s
         while True:
             process = self.connection.start(self._command())
             try:
-                return process, self._lock_answer(process)
+                return process, self._lock_answer(process, first)
             except ConnectionFailed:
                 end(process)
                 raise
@@ -192,10 +193,10 @@ class Session:
                 self.on_progress("another deploy is under way; waiting for it")
                 time.sleep(min(1.0, max(0.0, until_s - time.monotonic())))
 
-    def _lock_answer(self, process: subprocess.Popen[bytes]) -> str:
+    def _lock_answer(self, process: subprocess.Popen[bytes], first: bool) -> str:
         assert process.stdin and process.stdout and process.stderr
         with contextlib.suppress(BrokenPipeError):
-            for block in self._spoken("hold", {"who": _who()}, ()):
+            for block in self._spoken("hold", {"who": _who(), "first": first}, ()):
                 process.stdin.write(block)
             process.stdin.flush()
         while line := process.stdout.readline(1 << 20):

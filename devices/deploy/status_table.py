@@ -39,27 +39,21 @@ def print_status(where: str, found: Answer) -> None:
 
 
 def print_statuses(fleet: Fleet[Answer]) -> None:
-    """A line for each of many."""
+    """One of many a row; three columns, so that 80 characters are enough."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column("device", no_wrap=True)
-    for heading in ("runs", "up", "fps", "age", "°C", "last answer", "trouble"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("runs", overflow="fold")
+    table.add_column("how it does", overflow="fold")
     for row in fleet.rows:
         found = row.result
+        where = Text(row.host.address.text)
         if found is None:
-            table.add_row(Text(row.host.address.text), *[""] * 6, Text(row.at, style="bold red"))
+            table.add_row(where, "", Text(printable(row.at), style="bold red"))
             continue
-        told = found.inner("status")
-        cells = [
-            found.text("running") or "nothing",
-            _long(found.number("uptime_s")),
-            _figure(told.get("fps")),
-            _figure(told.get("age_ms"), " ms"),
-            _figure(told.get("temperature_c")),
-            _answers(told, last=1),
-        ]
-        trouble = Text(_trouble(found), style="bold red")
-        table.add_row(Text(row.host.address.text), *map(Text, map(printable, cells)), trouble)
+        how = Text(_trouble(found), style="bold red")
+        if running := found.text("running"):
+            how.append(f"{chr(10) if how else ''}{_in_short(found)}", style="not bold default")
+        table.add_row(where, Text(running or "nothing"), how)
     Console().print(table)
 
 
@@ -87,6 +81,15 @@ def print_releases(where: str, found: list[Answer]) -> None:
         style = "bold" if each["current"] else None
         table.add_row(*map(Text, cells), style=style)
     Console().print(table)
+
+
+def _in_short(found: Answer) -> str:
+    told = found.inner("status")
+    figures = [f"up {_long(found.number('uptime_s'))}"]
+    for name, unit in (("fps", " fps"), ("age_ms", " ms old"), ("temperature_c", " °C")):
+        if finite(told.get(name)) is not None:
+            figures.append(_figure(told.get(name), unit))
+    return f"{', '.join(figures)}; {_answers(told, last=1)}"
 
 
 def _rows(found: Answer) -> Iterable[tuple[str, str]]:
@@ -119,7 +122,7 @@ def _trouble(found: Answer) -> str:
     age_s = found.number("status_age_s")
     if not current:
         return "holds no release"
-    said = []
+    said = ["its disk is full"] if found.get("full") is True else []
     if not running:
         said.append("does not run")
     elif running != current:

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from edge_runtime.archive import MAX_FILES, MAX_TOTAL_BYTES
-from edge_runtime.bundle import Bundle
-from edge_runtime.errors import RegistryError, StorageError
+from edge_runtime.bundle import Bundle, require_replaceable
+from edge_runtime.errors import RegistryError
 from edge_runtime.files import sha256_file, staged_folder
 from edge_runtime.manifest import (
     MANIFEST_HASH_NAME,
@@ -139,8 +139,7 @@ def pull(client: Client, final: Path, *, overwrite: bool = False) -> str:
         BundleError: when the files are no bundle, or not signed as demanded.
         StorageError: when it cannot be written, or is there already.
     """
-    if final.exists() and overwrite and not (final / MANIFEST_NAME).is_file():
-        raise StorageError(f"{final}: is not a bundle; --overwrite replaces bundles only.")
+    require_replaceable(final, overwrite=overwrite)
     data = client.manifest()
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
     wanted = client.reference.digest

@@ -53,12 +53,12 @@ def device() -> Iterator[booted_board.BootedBoard]:
 
 @pytest.fixture
 def put(device: booted_board.BootedBoard, colour_bundle: Path) -> Put:
-    def deploy_it(source: str, service: ServiceKind = "user") -> Outcome:
+    def deploy_it(source: str, service: ServiceKind = "user", memory: str = "75%") -> Outcome:
         options = DeployOptions(
             site=Site(service=service),
             python=sys.executable,
             watch_s=1.0,
-            unit=UnitOptions(watchdog_s=3),
+            unit=UnitOptions(memory=memory, watchdog_s=3),
         )
         with (
             bundle_payload(colour_bundle) as payload,
@@ -143,6 +143,31 @@ def test_systemd_runs_restarts_and_takes_back(
         time.sleep(0.2)
     active = device.systemctl("is-active", "edgeproof", user=user)
     assert active in ("active", "activating")
+
+
+def test_a_release_that_outgrows_its_memory_gives_way_with_its_limit(
+    device: booted_board.BootedBoard, put: Put, camera: str
+):
+    if not device.limits_memory():
+        pytest.skip("no limits of memory here: the kernel's controller is another's")
+    if not shutil.which("sudo") or not booted_board.BUS:
+        pytest.skip("sudo or dbus-daemon is absent (apt install sudo dbus)")
+    device.may(sudo_rules())
+
+    def limit() -> str:
+        return device.systemctl("show", "edgeproof", "-p", "MemoryMax", "--value", user=False)
+
+    good = put(camera, "system")
+    assert good.healthy, good.reason
+    before = limit()
+    bad = put(camera, "system", "24M")
+    assert (bad.healthy, bad.runs, device.current) == (False, good.release, good.release)
+    assert limit() == before != str(24 << 20)
+    assert bad.reason == "it does not start: it was killed; it may need more than its --memory"
+    until = time.monotonic() + 60
+    while device.systemctl("is-active", "edgeproof", user=False) != "active":
+        assert time.monotonic() < until
+        time.sleep(0.2)
 
 
 def test_a_key_that_only_systemd_gives(

@@ -35,6 +35,8 @@ else
     mkdir /sys/fs/cgroup/systemd /sys/fs/cgroup/unified
     mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
     mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
+    mkdir /sys/fs/cgroup/memory
+    mount -t cgroup -o memory cgroup /sys/fs/cgroup/memory || rmdir /sys/fs/cgroup/memory
 fi
 mkdir etc && mount -t tmpfs tmpfs etc && mkdir etc/upper etc/work
 mount -t overlay -o "lowerdir=/etc,upperdir=$PWD/etc/upper,workdir=$PWD/etc/work" overlay /etc
@@ -152,6 +154,11 @@ class BootedBoard(BoardOverSsh):
         if user:
             return self.as_owner("systemctl", "--user", *arguments).stdout.strip()
         return self.inside("systemctl", *arguments).stdout.strip()
+
+    def limits_memory(self) -> bool:
+        """Whether its kernel lets systemd limit the memory of the system's services."""
+        one, other = "/sys/fs/cgroup/cgroup.controllers", "/sys/fs/cgroup/memory/tasks"
+        return self.inside("sh", "-c", f"grep -qsw memory {one} || [ -e {other} ]").returncode == 0
 
     def boots(self) -> bool:
         """Whether it has come up."""

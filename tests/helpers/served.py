@@ -18,6 +18,11 @@ frames = 0
 while True:
     if mode != "still" or frames < 3:
         frames += 1
+    if mode == "fills" and frames == 3:
+        log = os.open("log", os.O_RDWR | os.O_CREAT)
+        with contextlib.suppress(OSError):
+            while True:
+                os.write(log, bytes(4096))
     if mode == "dies later" and frames > 8:
         sys.exit("the camera fell down")
     answered = 0 if mode == "blind" else frames

@@ -17,7 +17,14 @@ from typing import Any
 
 from devices.deploy.remote.health import Limits, Watch
 from devices.deploy.remote.history import note_history
-from devices.deploy.remote.place import Place, StepError, disk_errors, read_json, write_text
+from devices.deploy.remote.place import (
+    Place,
+    StepError,
+    disk_errors,
+    is_full,
+    read_json,
+    write_text,
+)
 from devices.deploy.remote.service import Service, running_release, user_name
 from devices.deploy.remote.store import release_record
 from devices.deploy.remote.switching import adopt_unit, lead_back, lead_to, service_for
@@ -134,6 +141,12 @@ def _start_and_watch(
 
 
 def _watch(place: Place, service: Service, limits: Limits, watch_s: float, tell: Tell) -> str:
+    reason = _watched(place, service, limits, watch_s, tell)
+    # What it does not tell, it may not have been able to write.
+    return f"the disk is full, and {reason}" if reason and is_full(place) else reason
+
+
+def _watched(place: Place, service: Service, limits: Limits, watch_s: float, tell: Tell) -> str:
     first = service.state()
     watch = Watch(limits, first["pid"])
     flowed_s: float | None = None

@@ -29,8 +29,10 @@ def hold(place: Place, params: dict[str, Any], tell: Callable[[dict[str, Any]], 
     The kernel gives the lock up with the process that holds it: none is ever left behind.
 
     Raises:
-        StepError: when another deploy holds it.
+        StepError: when another deploy holds it, or there has been none that makes the place.
     """
+    if not params["first"] and not place.root.is_dir():
+        raise StepError("holds no release; edgeproof deploy puts one there")
     with disk_errors(place.root):
         place.make()
         file = _open(place.lock)

@@ -27,6 +27,9 @@ from pathlib import Path
 from typing import Any
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+FREE_SOME = "free some there, or prune with edgeproof releases --keep 1"
+# Less, and no file can be relied upon any more, small as it may be.
+_FULL_BYTES = 256 << 10
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -156,6 +159,14 @@ def is_same(file: Path, sha256: str, size: int) -> bool:
         return False
 
 
+def is_full(place: Place) -> bool:
+    """Whether the disk that it lies on has no room for this user."""
+    try:
+        return shutil.disk_usage(place.root).free < _FULL_BYTES
+    except OSError:
+        return False
+
+
 def sync_folder(folder: Path) -> None:
     """A rename is on the disk once its folder is: power may fail right after."""
     with contextlib.suppress(OSError):
@@ -189,7 +200,7 @@ def disk_errors(where: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         if exc.errno in NO_ROOM:
-            raise StepError(f"no space left below {where}; free some and deploy again") from exc
+            raise StepError(f"no space left below {where}; {FREE_SOME}") from exc
         if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StepError(
                 f"{exc.filename or where}: may not be written to; is it another user's, or is the "

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from devices.deploy.remote.history import previous_good, read_history
-from devices.deploy.remote.place import Place, StepError, read_json
+from devices.deploy.remote.place import Place, StepError, is_full, read_json
 from devices.deploy.remote.service import Service, running_release
 from devices.deploy.remote.store import list_releases
 from devices.deploy.remote.switching import service_here
@@ -35,6 +35,7 @@ def status(place: Place, params: dict[str, Any]) -> dict[str, Any]:
         "status": told if told.get("pid") == pid else {},
         "status_age_s": _since(told.get("at")) if told.get("pid") == pid else None,
         "last": history[-1] if history else {},
+        "full": is_full(place),
         "free_bytes": shutil.disk_usage(place.root).free if place.root.is_dir() else None,
     }
 

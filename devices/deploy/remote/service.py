@@ -119,7 +119,7 @@ class Service:
         """Raises StepError when it does not come up, with what it said last."""
         failed, why = self._systemctl("restart", self.unit)
         if failed:
-            said = self._last_words() or why
+            said = self._how_killed() or self._last_words() or why
             raise StepError(f"it does not start: {said.rstrip('.')}")
 
     def state(self) -> dict[str, Any]:
@@ -143,6 +143,16 @@ class Service:
         if "Linger=yes" in shown.stdout:
             return True
         return run(["loginctl", "--no-ask-password", "enable-linger", user]).returncode == 0
+
+    def _how_killed(self) -> str:
+        """The kernel's kill for memory, in words; an older one is not told from other kills."""
+        asked = "--property=Result,ExecMainCode,ExecMainStatus"
+        shown = run([*self._command(), "show", self.unit, asked]).stdout.splitlines()
+        found = dict(line.partition("=")[::2] for line in shown)
+        by_signal_9 = (found.get("ExecMainCode"), found.get("ExecMainStatus")) == ("2", "9")
+        if found.get("Result") == "oom-kill" or by_signal_9:
+            return "it was killed; it may need more than its --memory"
+        return ""
 
     def _last_words(self) -> str:
         """The last line of the process that failed; empty where there is no journal of it."""

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from devices.deploy.remote.history import previous_good, read_history
 from devices.deploy.remote.place import (
+    FREE_SOME,
     NO_ROOM,
     Place,
     StepError,
@@ -317,7 +318,7 @@ def _require_room(place: Place, needed: int) -> None:
     if free < needed + SPARE_BYTES:
         raise StepError(
             f"no room: {_mega(needed + SPARE_BYTES)} are needed below {place.root}, "
-            f"{_mega(free)} are free; free some, or prune with edgeproof releases --keep 1"
+            f"{_mega(free)} are free; {FREE_SOME}"
         )
 
 
