@@ -111,7 +111,9 @@ def test_one_board_from_the_first_deploy_to_the_way_back(
     listed = json.loads(edgeproof("releases", "door", "--json").stdout)
     assert [entry["outcome"] for entry in listed] == ["healthy", "returned", "healthy"]
     pruned = edgeproof("releases", "door", "--keep", "1")
-    assert pruned.stdout.count("removed colours-") == 1  # neither what runs nor the good one before
+    # What runs stays; nothing is before it any more, and what it went back from may go.
+    assert pruned.stdout.count("removed colours-") == 2
+    assert door.releases == [status["current"]]
     logs = edgeproof("logs", "door")
     assert logs.returncode == 0
     assert "fps" in logs.stdout
