@@ -132,6 +132,7 @@ def converted(data: Path, case: Case, file: Path, out: Path) -> Row:
     if "Traceback" in done.stderr:
         ended = [f"edgeproof: a bug: {done.stderr.splitlines()[-1]}"]
     said = ended[0].removeprefix("edgeproof: ").replace(f"{file}: ", "") if ended else ""
+    said = said.replace(f"The others are in {out}. ", "")  # a scratch folder's name says nothing
     if not (out / "bundle.json").is_file():
         return Row(name, scaling, "none", "", "", "", "", said, seconds)
     bundle = Bundle.open(out)

@@ -17,6 +17,7 @@ from converters.float_graphs import INPUT_NAME, OUTPUT_NAME
 from converters.incoming.convention import Convention
 from converters.incoming.matching import Place
 from converters.tflite.graph import TfliteGraph
+from converters.tflite.upsampling import repeats_as_resize
 from edge_runtime.head import Head
 
 _OP = schema.BuiltinOperator
@@ -67,6 +68,7 @@ class _Packing:
         self.graph._model.metadata = []
         self.graph._model.signatureDefs = []
         self.graph.fold_reshapes()
+        repeats_as_resize(self.graph)
 
     def free_batch(self) -> None:
         """Reshapes to a batch of one become ones to any batch: for one picture the same."""

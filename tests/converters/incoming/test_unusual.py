@@ -172,3 +172,17 @@ def test_sixteen_bits_in_and_out_are_packed(theirs, tmp_path: Path):
     pixels = rng.integers(0, 256, (6, *shape[1:]), dtype=np.uint8)
     given = np.concatenate([engine.infer(p[None]) for p in pixels])
     np.testing.assert_allclose(given, theirs_answers.answers(pixels), atol=1e-4)
+
+
+def test_custom_operators_of_onnx_are_named(theirs, tmp_path: Path):
+    import onnx
+
+    model = onnx.load(str(theirs.onnx))
+    model.graph.node[1].domain, model.graph.node[1].op_type = "com.acme", "MyOp"
+    model.opset_import.append(onnx.helper.make_opsetid("com.acme", 1))
+    onnx.save(model, str(tmp_path / "custom.onnx"))
+    with (
+        Inspector() as inspector,
+        pytest.raises(RunError, match=r"custom operators \(com\.acme:MyOp\), whose code is not"),
+    ):
+        inspector.facts("onnx", tmp_path / "custom.onnx")
