@@ -17,15 +17,15 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 # Small, so that the README's own commands are quick: what learns from scratch enlarges nothing.
-WIDTH, HEIGHT = 60, 46
+WIDTH, HEIGHT = 40, 30
 
 
 def pet(label: int, rng: np.random.Generator) -> np.ndarray:
     """A 'cat' is a warm blot, a 'dog' a cold one; on noise, anywhere."""
     image = rng.integers(60, 160, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    centre = (int(rng.integers(19, WIDTH - 19)), int(rng.integers(17, HEIGHT - 17)))
+    centre = (int(rng.integers(13, WIDTH - 13)), int(rng.integers(11, HEIGHT - 11)))
     colour = [(30, 90, 230), (220, 120, 20)][label]
-    cv2.circle(image, centre, int(rng.integers(10, 15)), colour, -1)
+    cv2.circle(image, centre, int(rng.integers(7, 10)), colour, -1)
     return image
 
 
