@@ -243,6 +243,7 @@ def _pixels(name: str, facts: Facts, asked: Asked, depth: int, taken: list[Taken
         )
         if not all(said.std) or said.scale == 0:
             raise RunError(f"{name}: --scale and --std must not be 0.")
+        _require_mean_among_pixels(name, said)
     elif facts.pixels is not None:
         said = facts.pixels
     elif tensor.dtype == "uint8":
@@ -263,6 +264,18 @@ def _pixels(name: str, facts: Facts, asked: Asked, depth: int, taken: list[Taken
         text += f" / {_listed(said.std)}"
     taken.append(Taken("scaling", text, said.origin))
     return said
+
+
+def _require_mean_among_pixels(name: str, said: PixelFacts) -> None:
+    """Raises RunError for a mean so far from all pixels that it was meant before scaling."""
+    ends = sorted((0.0, 255 * said.scale))
+    span = ends[1] - ends[0]
+    for mean in said.mean:
+        if not ends[0] - span <= mean <= ends[1] + span:
+            raise RunError(
+                f"{name}: --mean {mean:.6g} is taken from pixels after --scale, and those lie "
+                f"between {ends[0]:.6g} and {ends[1]:.6g}. {HOW_TO_FIND_OUT}."
+            )
 
 
 def _require_whole(name: str, tensor: TensorFacts, pixels: PixelFacts) -> None:

@@ -16,6 +16,7 @@ from converters.onnx.graph import NHWC_TO_NCHW, OnnxGraph
 from converters.onnx.tidy import tidy
 from edge_runtime.head import Head
 from edge_runtime.tensors import TensorOutput
+from edge_runtime.text import printable
 
 _FLOAT = 1
 
@@ -75,6 +76,7 @@ def pack(
     for opset in list(model.opset_import):
         if opset.domain not in ("", "ai.onnx") and not _uses(model, opset.domain):
             model.opset_import.remove(opset)
+    _require_standard(model)
     graph = OnnxGraph(model)
     if len(graph.outputs) != max(1, len(tensors)):
         raise ConversionError(f"The ONNX graph has {len(graph.outputs)} outputs.")
@@ -128,6 +130,20 @@ def _one_at_a_time(packed: bytes) -> bytes:
 
 def _uses(model: Any, domain: str) -> bool:
     return any(node.domain == domain for node in model.graph.node)
+
+
+def _require_standard(model: Any) -> None:
+    """Raises ConversionError for operators that one engine has and no standard describes."""
+    from onnx import defs
+
+    nodes = [node for node in model.graph.node if not defs.has(node.op_type, node.domain)]
+    if nodes:
+        names = ", ".join(sorted({f"{node.domain}:{node.op_type}" for node in nodes})[:4])
+        raise ConversionError(
+            f"The ONNX graph uses operators of no standard ({printable(names)}). If it was "
+            "quantised, do that with QuantFormat.QDQ; else export it without optimisations for one "
+            "engine."
+        )
 
 
 def _pixels_in_front(graph: OnnxGraph, convention: Convention) -> None:

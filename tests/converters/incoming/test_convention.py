@@ -73,6 +73,11 @@ def test_what_cannot_be_is_one_line_that_says_what_to_do(shape, asked, said):
         convention_of("m", facts(*shape), asked)
 
 
+def test_a_mean_of_unscaled_pixels_is_not_taken_for_one_of_scaled_ones():
+    with pytest.raises(RunError, match=r"--mean 127\.5 is taken from pixels after --scale"):
+        convention_of("m", facts(1, 4, 6, 3), Asked(scale=1 / 127.5, mean=(127.5,)))
+
+
 def test_an_integer_input_takes_whole_pixels_only():
     for dtype, scale, whole in (("int64", 1, True), ("uint8", 2, False), ("int32", 1 / 255, False)):
         taken = facts(1, 4, 6, 3, dtype=dtype)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.errors import RunError
+from converters.errors import ConversionError, RunError
 from converters.incoming.convention import Asked, convention_of
 from converters.incoming.inspection import Inspector
 from edge_runtime.head import Head
@@ -186,3 +186,22 @@ def test_custom_operators_of_onnx_are_named(theirs, tmp_path: Path):
         pytest.raises(RunError, match=r"custom operators \(com\.acme:MyOp\), whose code is not"),
     ):
         inspector.facts("onnx", tmp_path / "custom.onnx")
+
+
+def test_operators_of_one_engine_are_named_with_a_way_out(theirs, tmp_path: Path):
+    """onnxruntime's quantiser writes such in its older format: QGemm, for one."""
+    import onnx
+
+    from converters.onnx.packing import pack
+
+    model = onnx.load(str(theirs.onnx))
+    (gemm,) = [node for node in model.graph.node if node.op_type == "Gemm"]
+    gemm.domain, gemm.op_type = "com.microsoft", "FusedGemm"
+    gemm.attribute.append(onnx.helper.make_attribute("activation", "Relu"))
+    model.opset_import.append(onnx.helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, str(tmp_path / "fused.onnx"))
+    with Inspector() as inspector:
+        facts = inspector.facts("onnx", tmp_path / "fused.onnx")
+    convention, _ = convention_of("m", facts, Asked(scale=1 / 255))
+    with pytest.raises(ConversionError, match=r"com\.microsoft:FusedGemm.*QuantFormat\.QDQ"):
+        pack(tmp_path / "fused.onnx", convention, SOFTMAX)
