@@ -17,15 +17,15 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 # Small, so that the README's own commands are quick: what learns from scratch enlarges nothing.
-WIDTH, HEIGHT = 40, 30
+WIDTH, HEIGHT = 32, 24
 
 
 def pet(label: int, rng: np.random.Generator) -> np.ndarray:
     """A 'cat' is a warm blot, a 'dog' a cold one; on noise, anywhere."""
     image = rng.integers(60, 160, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    centre = (int(rng.integers(13, WIDTH - 13)), int(rng.integers(11, HEIGHT - 11)))
+    centre = (int(rng.integers(10, WIDTH - 10)), int(rng.integers(9, HEIGHT - 9)))
     colour = [(30, 90, 230), (220, 120, 20)][label]
-    cv2.circle(image, centre, int(rng.integers(7, 10)), colour, -1)
+    cv2.circle(image, centre, int(rng.integers(5, 8)), colour, -1)
     return image
 
 

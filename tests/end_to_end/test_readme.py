@@ -41,7 +41,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_the_examples(pets: Path, shell):
-    train = "edgeproof train pets --out runs/pets --size 40 --epochs 6"
+    train = "edgeproof train pets --out runs/pets --size 32 --epochs 6"
     assert shell(train, pets).returncode == 0
     lines = [
         f"{sys.executable} {EXAMPLES}/2_conversion_script/convert_all.py runs bundles",
