@@ -309,6 +309,12 @@ def _activate(
             f"it starts when {user} logs in; to start with the device: sudo loginctl "
             f"enable-linger {user} there"
         )
+    if done.get("limited") is False:
+        notes.append(
+            "its --memory is not kept there: the kernel's memory controller is off or not for this "
+            "service; try --service system, or on a Raspberry Pi cgroup_enable=memory in "
+            "/boot/firmware/cmdline.txt"
+        )
     healthy = done["healthy"]
     healthy = healthy if healthy is None else healthy is True
     return Outcome(

@@ -159,6 +159,7 @@ def test_a_release_that_outgrows_its_memory_gives_way_with_its_limit(
 
     good = put(camera, "system")
     assert good.healthy, good.reason
+    assert not any("--memory is not kept" in note for note in good.notes)
     before = limit()
     bad = put(camera, "system", "24M")
     assert (bad.healthy, bad.runs, device.current) == (False, good.release, good.release)

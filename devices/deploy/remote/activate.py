@@ -17,6 +17,7 @@ from typing import Any
 
 from devices.deploy.remote.health import Limits, Watch
 from devices.deploy.remote.history import note_history
+from devices.deploy.remote.memory import memory_is_limited
 from devices.deploy.remote.place import (
     Place,
     StepError,
@@ -41,7 +42,8 @@ def activate(place: Place, params: dict[str, Any], tell: Tell) -> dict[str, Any]
 
     Returns:
         `healthy`; if not, `reason` and `back_to` (None where there was no release before).
-        `no_service`: why systemd does not run it; empty when it does.
+        `no_service`: why systemd does not run it; empty when it does. `limited`: whether its limit
+        of memory is kept.
 
     Raises:
         StepError: when there is no such release, or systemd may not be told of it.
@@ -72,8 +74,10 @@ def activate(place: Place, params: dict[str, Any], tell: Tell) -> dict[str, Any]
         reason = _start_and_watch(place, service, limits, params["watch_s"], tell)
         if not reason:
             _settle(place, name, "healthy", **_way(params))
-            done = {"healthy": True, "no_service": ""}
-            return {**done, "lingers": service.lingers(), "user": user_name()}
+            done: dict[str, Any] = {"healthy": True, "no_service": ""}
+            limited = memory_is_limited(service.state()["pid"])
+            done |= {"lingers": service.lingers(), "limited": limited}
+            return {**done, "user": user_name()}
         _go_back(place, params, name, previous, reason, tell)
     return {"healthy": False, "no_service": "", "reason": reason, "back_to": previous}
 

@@ -40,8 +40,8 @@ _KEPT = ("folder", "files", "check", "start", "only_check", "python", "key", "se
 def prepare(place: Place, params: dict[str, Any]) -> dict[str, Any]:
     """Find out what is missing here, and whether it has room.
 
-    Files that an earlier release holds are linked into the new one (copied where the disk knows
-    no links), after their hash has been checked.
+    Files that an earlier release holds, or a deploy left that was refused, are linked into the new
+    one (copied where the disk knows no links), after their hash has been checked.
 
     Raises:
         StepError: when there is no room.
@@ -49,11 +49,13 @@ def prepare(place: Place, params: dict[str, Any]) -> dict[str, Any]:
     with disk_errors(place.root):
         place.make()
         name = _free_name(place, params)
-        for part in place.parts.iterdir():
-            if part.name != name or part.is_symlink():
-                remove(part)
+        if (place.parts / name).is_symlink():
+            remove(place.parts / name)
         sealed = (place.releases / name).is_dir()
         missing = [] if sealed else _missing_files(place, name, params)
+        for part in place.parts.iterdir():
+            if part.name != name:
+                remove(part)
         wheels = [] if _is_built(place, params["key"]) else _missing_wheels(place, params["wheels"])
         needed = sum(entry[2] for entry in (*missing, *wheels))
         if params["key"] and not _is_built(place, params["key"]):
@@ -166,7 +168,7 @@ def release_record(place: Place, name: str) -> dict[str, Any]:
 
 
 def prune(place: Place, keep: int) -> list[str]:
-    """Remove the oldest releases, and environments and packages that no release needs.
+    """Remove the oldest releases, and what none needs: environments, packages, half of a copy.
 
     Those that were not healthy go first.
     The release that runs and the last good one before it stay, whatever `keep` says.
@@ -191,6 +193,8 @@ def prune(place: Place, keep: int) -> list[str]:
         for wheel in _folders(place.wheels):
             if wheel.name not in wheels:
                 remove(wheel)
+        for part in _folders(place.parts):
+            remove(part)
         for folder in (place.releases, place.venvs, place.wheels):
             for dead in folder.glob(".*.dead"):
                 shutil.rmtree(dead, ignore_errors=True)
@@ -242,6 +246,7 @@ def _missing_files(place: Place, name: str, params: dict[str, Any]) -> list[list
     folder = place.parts / name / params["folder"]
     folder.mkdir(parents=True, exist_ok=True)
     here = {sha256: file for file, sha256 in _files_here(place)}
+    left = _files_left(place, name)
     missing = []
     for path, sha256, size in params["files"]:
         file = inside(folder, path)
@@ -249,12 +254,26 @@ def _missing_files(place: Place, name: str, params: dict[str, Any]) -> list[list
             continue  # an earlier deploy was cut off after it
         file.parent.mkdir(parents=True, exist_ok=True)
         file.unlink(missing_ok=True)
-        other = here.get(sha256)
-        if other is not None and is_same(other, sha256, size):
-            _link(other, file)
+        candidates = [here[sha256]] if sha256 in here else []
+        candidates += left.get(size, [])
+        for other in candidates:
+            if is_same(other, sha256, size):
+                _link(other, file)
+                break
         else:
             missing.append([path, sha256, size])
     return missing
+
+
+def _files_left(place: Place, name: str) -> dict[int, list[Path]]:
+    """By size, what other deploys have copied that never became a release."""
+    found: dict[int, list[Path]] = {}
+    for part in _folders(place.parts):
+        for folder, _, files in os.walk(part) if part.name != name else ():
+            for file in (Path(folder, each) for each in files):
+                if not file.is_symlink():
+                    found.setdefault(file.stat().st_size, []).append(file)
+    return found
 
 
 def _files_here(place: Place) -> Iterator[tuple[Path, str]]:

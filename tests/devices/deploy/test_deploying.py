@@ -113,6 +113,15 @@ def test_a_check_that_fails_changes_nothing(served, payload, put, whole):
     assert served.releases == before
 
 
+def test_what_a_refused_deploy_has_copied_is_not_sent_again(device, payload, put):
+    with pytest.raises(DeployError, match="does not pass its check there"):
+        put(device, payload(check="import sys; sys.exit('no')"))
+    (left,) = (device.root / "parts").iterdir()
+    good = put(device, payload())
+    assert (good.healthy, good.sent_bytes, good.release != left.name) == (True, 0, True)
+    assert not list((device.root / "parts").iterdir())
+
+
 @pytest.fixture
 def back(device, quick) -> Callable[..., Outcome]:
     """Rolls the board back: `back(release)`."""

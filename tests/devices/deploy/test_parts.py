@@ -21,6 +21,7 @@ from devices.deploy.payload import Payload
 from devices.deploy.remote.environment import build
 from devices.deploy.remote.health import Limits, Watch
 from devices.deploy.remote.history import note_history, read_history
+from devices.deploy.remote.memory import memory_is_limited
 from devices.deploy.remote.place import Place, StepError, inside
 from devices.deploy.session import _BOOTSTRAP, packed, sources
 from devices.deploy.unit import UnitOptions, unit_text
@@ -270,3 +271,34 @@ def test_the_status_of_another_process_is_no_news():
     threading.Event().wait(0.01)
     assert "within 0 s of its start" in watch.trouble(ACTIVE, {"pid": 6, "frames": 9})
     assert not watch.flows()
+
+
+@pytest.mark.parametrize(
+    ("lines", "limits", "kept"),
+    [
+        pytest.param("0::/a/b.service", {"a/b.service/memory.max": "8192"}, True, id="v2"),
+        pytest.param("0::/a/b.service", {"a/b.service/memory.max": "max"}, False, id="v2-none"),
+        pytest.param("0::/a/b.service", {"a/b.service/cpu.max": "max 1"}, False, id="v2-off"),
+        pytest.param(
+            "3:cpu,memory:/b\n0::/b", {"memory/b/memory.limit_in_bytes": "8192"}, True, id="v1"
+        ),
+        pytest.param(
+            "3:memory:/b\n0::/b",
+            {"memory/b/memory.limit_in_bytes": "9223372036854771712"},
+            False,
+            id="v1-none",
+        ),
+        # The parent's limit is not the service's.
+        pytest.param("0::/a/b.service", {"a/memory.max": "8192"}, False, id="parent"),
+        pytest.param(None, {}, None, id="gone"),
+    ],
+)
+def test_a_limit_of_memory_is_looked_for_where_the_kernel_keeps_it(lines, limits, kept, tmp_path):
+    if lines is not None:
+        (tmp_path / "proc/7").mkdir(parents=True)
+        (tmp_path / "proc/7/cgroup").write_text(f"{lines}\n")
+    for name, text in limits.items():
+        file = tmp_path / "sys/fs/cgroup" / name
+        file.parent.mkdir(parents=True)
+        file.write_text(f"{text}\n")
+    assert memory_is_limited(7, root=tmp_path) is kept
