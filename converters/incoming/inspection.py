@@ -109,7 +109,7 @@ class Inspector:
             if isinstance(answer, dict):
                 return answer
         self._stop()
-        raise RunError(f"{path}: {why or _death(child)}; it is damaged, or not what it seems.")
+        raise RunError(f"{path}: {why or _death(child)}. It may be damaged, or not what it seems.")
 
     def _running(self, limits: Limits) -> subprocess.Popen[bytes]:
         if self._child is None or self._child.poll() is not None:
@@ -152,7 +152,10 @@ class _Guard:
         end = time.monotonic() + self._limits.seconds
         while not self._done.wait(_POLL_S):
             if time.monotonic() > end:
-                self._why = f"took longer than {self._limits.seconds:.0f} s to open"
+                self._why = (
+                    f"took longer than {self._limits.seconds:.0f} s to open; if this machine is "
+                    "busy, try again when it is not"
+                )
             elif _resident_bytes(self._child.pid) > self._limits.memory_bytes:
                 most = self._limits.memory_bytes / 2**30
                 self._why = f"took more than {most:.1f} GiB of memory to open"
