@@ -27,12 +27,10 @@ def settle_architecture(
     """
     if options.architecture is not None:
         return options
-    trouble = ""
-    if _says_nothing(options):
-        trouble = _fetched()
-        options = with_architecture(options, pretrained=not trouble, side=_side(folder))
-    else:
-        options = with_architecture(options, side=_side(folder))
+    open_to_both = _says_nothing(options)
+    trouble = _fetched() if open_to_both else ""
+    pretrained = open_to_both and not trouble
+    options = with_architecture(options, side=_side(folder), pretrained=pretrained)
     tell(f"{_described(options)}{': ' if trouble else ''}{trouble}")
     return options
 
