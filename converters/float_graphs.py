@@ -15,6 +15,7 @@ from converters.onnx.graph import OnnxGraph, fresh_model
 from converters.onnx.tidy import tidy
 from converters.tflite.graph import TfliteGraph
 from converters.tflite.large_weights import without_large_weights
+from converters.tflite.separate_clips import with_separate_clips
 from converters.unsupported import unsupported_operators
 from edge_runtime.quiet import Shared, python_output, quiet_native_stderr
 
@@ -108,7 +109,7 @@ def onnx_from_tflite(tflite: bytes) -> bytes:
     import tf2onnx
 
     names = TfliteGraph(tflite).output_names
-    tflite, weights = without_large_weights(tflite)
+    tflite, weights = without_large_weights(with_separate_clips(tflite))
     with tempfile.TemporaryDirectory(prefix="edgeproof-") as scratch:
         file = Path(scratch) / "float.tflite"
         file.write_bytes(tflite)

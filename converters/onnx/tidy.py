@@ -14,6 +14,7 @@ import numpy as np
 
 from converters.errors import ConversionError
 from converters.onnx.graph import NHWC_TO_NCHW, OnnxGraph, Shape, first_free
+from converters.onnx.spelled_out import spell_out
 
 # Elementwise: the order of axes is nothing to them. Further inputs of Clip are single numbers.
 _UNARY = (
@@ -56,6 +57,7 @@ def tidy(graph: OnnxGraph, *, input_name: str, output_names: Sequence[str]) -> N
     Raises:
         ConversionError: when tf2onnx has left an operator that ONNX does not have.
     """
+    spell_out(graph)
     require_standard_operators(graph)
     turned_constants(graph)
     reshapes_of_one_pixel(graph)

@@ -201,11 +201,37 @@ def test_attention_and_other_shapes_survive():
 def test_what_tf2onnx_does_not_know_is_named_with_its_layer():
     def body(x: Any) -> Any:
         x = keras.layers.Conv2D(4, 3)(keras.layers.Rescaling(1 / 255)(x))
-        x = keras.layers.Activation("gelu", name="smooth")(x)
+        x = keras.layers.Lambda(
+            lambda t: keras.ops.slice_update(t, (0, 0, 0, 0), t[:, :1]), name="pasted"
+        )(x)
         return keras.layers.Dense(3, "softmax")(keras.layers.GlobalAveragePooling2D()(x))
 
-    with pytest.raises(ConversionError, match=r"Layer 'smooth[^']*' uses GELU"):
+    with pytest.raises(ConversionError, match=r"Layer 'pasted[^']*' uses DYNAMIC_UPDATE_SLICE"):
         converted(body)
+
+
+@pytest.mark.parametrize(
+    ("bend", "operator"),
+    [
+        pytest.param(lambda t: keras.ops.gelu(t, approximate=False), "Erf", id="gelu"),
+        pytest.param(lambda t: keras.ops.gelu(t, approximate=True), "Tanh", id="gelu-tanh"),
+        pytest.param(lambda t: keras.ops.clip(t, -1.0, 1.0), "Clip", id="hard-tanh"),
+    ],
+)
+def test_what_tf2onnx_passes_on_is_spelled_out(bend: Callable[[Any], Any], operator: str):
+    def body(x: Any) -> Any:
+        x = keras.layers.Rescaling(1 / 20, offset=-6)(x)
+        x = keras.layers.Lambda(bend, name="first")(keras.layers.Conv2D(4, 3)(x))
+        x = keras.layers.Lambda(bend, name="alone")(keras.layers.LayerNormalization()(x))
+        x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(x))
+        return keras.layers.Dense(3, "softmax")(x)
+
+    model, made = converted(body)
+    pixels = pictures(12)
+    assert np.abs(answers(made, pixels) - np.asarray(model(pixels))).max() < 1e-6
+    nodes = onnx.load_from_string(made).graph.node
+    assert sum(node.op_type == operator for node in nodes) == 2
+    assert {node.name.split("/")[0] for node in nodes} >= {"first", "alone"}
 
 
 def small_graph(nodes: list[Any], constants: dict[str, np.ndarray], side: int = 4) -> OnnxGraph:
