@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -200,9 +202,29 @@ def test_a_broken_file_ends_in_one_line_and_takes_no_more_than_it_may(theirs, tm
         assert inspector.facts("tflite", theirs.tflite).inputs  # and it goes on
     with (
         Inspector(Limits(seconds=0.05)) as inspector,
-        pytest.raises(ValueError, match="longer than 0 s"),
+        pytest.raises(ValueError, match="was not open after 0 s"),
     ):
         inspector.facts("keras", theirs.keras)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="counts computing by /proc")
+def test_a_file_that_waits_for_a_busy_machine_is_given_time(theirs, tmp_path: Path):
+    """By the clock it takes longer than it may, without computing: stopped, then let go on."""
+    with Inspector(Limits(seconds=5.0)) as inspector:
+        inspector.facts("tflite", theirs.tflite)  # its libraries are there now
+        child = inspector._child
+        assert child is not None
+        child.send_signal(signal.SIGSTOP)
+        later = threading.Timer(6.0, child.send_signal, [signal.SIGCONT])
+        later.start()
+        assert inspector.facts("tflite", theirs.tflite).inputs
+    with (
+        Inspector(Limits(seconds=1.0)) as inspector,
+        pytest.raises(ValueError, match=r"was not open after 4 s"),
+    ):
+        child = inspector._running(Limits(seconds=1.0))
+        child.send_signal(signal.SIGSTOP)
+        inspector.facts("tflite", theirs.tflite)
 
 
 def test_weights_outside_the_folder_are_refused(theirs, tmp_path: Path):
