@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -286,18 +285,12 @@ def print_conversion(conversion: Conversion) -> None:
 
 def print_not_made(conversion: Conversion) -> None:
     """Why some variants were not, each reason once."""
-    for names, problem in _same_text(
+    from converters.outcome import same_text
+
+    for names, problem in same_text(
         (o.name, problem) for o in conversion.outcomes if not o.proof for problem in o.problems
     ):
         typer.echo(f"{names}: not made: {problem}")
-
-
-def _same_text(said: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """What is said of several variants alike, once: their names, and the text."""
-    names: dict[str, list[str]] = {}
-    for name, text in said:
-        names.setdefault(text, []).append(name)
-    return ((", ".join(alike), text) for text, alike in names.items())
 
 
 def _print_details(outcome: Outcome) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,7 +97,8 @@ class Conversion:
         """Raises ParityError when a variant has problems and is not accepted by name."""
         # What could not be made at all cannot be accepted either.
         failed = [o for o in self.outcomes if o.problems and not (o.proof and o.name in accept)]
-        said = [f"{o.name}: {', '.join(o.problems).rstrip('.')}" for o in failed]
+        problems = ((o.name, ", ".join(o.problems).rstrip(".")) for o in failed)
+        said = [f"{names}: {text}" for names, text in same_text(problems)]
         if self.c_source and self.c_source.asked and self.c_source.problem:
             said.append(f"{C_SOURCE}: {self.c_source.problem.rstrip('.')}")
         if not said:
@@ -111,3 +112,11 @@ class Conversion:
             them = "it" if len(made) == 1 else "them"
             advice = f" {mend}To ship {them} all the same: {accept}."
         raise ParityError(f"{'; '.join(said)}. {left}{advice}")
+
+
+def same_text(said: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """What is said of several variants alike, once: their names, and the text."""
+    names: dict[str, list[str]] = {}
+    for name, text in said:
+        names.setdefault(text, []).append(name)
+    return ((", ".join(alike), text) for text, alike in names.items())

@@ -188,6 +188,45 @@ def test_custom_operators_of_onnx_are_named(theirs, tmp_path: Path):
         inspector.facts("onnx", tmp_path / "custom.onnx")
 
 
+def test_custom_operators_of_tflite_are_named(theirs, tmp_path: Path):
+    from ai_edge_litert import schema_py_generated as schema
+
+    from converters.tflite.graph import TfliteGraph
+
+    graph = TfliteGraph(theirs.tflite.read_bytes())
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+    code.customCode = b"AcmeConv"
+    graph._model.operatorCodes.append(code)
+    first = graph._graph.operators[0]
+    first.opcodeIndex = len(graph._model.operatorCodes) - 1
+    first.builtinOptions, first.builtinOptionsType = None, 0
+    (tmp_path / "custom.tflite").write_bytes(graph.to_bytes())
+    with (
+        Inspector() as inspector,
+        pytest.raises(RunError, match=r"custom operators \(AcmeConv\), and their code is not"),
+    ):
+        inspector.facts("tflite", tmp_path / "custom.tflite")
+
+
+def test_one_tensor_as_two_outputs_is_refused_once_for_all_variants(
+    theirs, edgeproof, tmp_path: Path
+):
+    from converters.tflite.graph import TfliteGraph
+
+    graph = TfliteGraph(theirs.tflite.read_bytes())
+    graph._graph.outputs = [graph.output, graph.output]
+    graph._model.signatureDefs = None
+    (tmp_path / "twice.tflite").write_bytes(graph.to_bytes())
+    code, _, problem = edgeproof(
+        *("convert", tmp_path / "twice.tflite", "--calibrate", theirs.photographs),
+        *("--scale", "1/255", "--samples", "20", "--out", tmp_path / "b"),
+        *("--variant", "tflite-float32", "--variant", "onnx-float32"),
+    )
+    assert code == 1 and "tflite-float32, onnx-float32: The TFLite graph answers one" in problem
+    assert problem.count("answers one tensor as two outputs") == 1
+
+
 def test_operators_of_one_engine_are_named_with_a_way_out(theirs, tmp_path: Path):
     """onnxruntime's quantiser writes such in its older format: QGemm, for one."""
     import onnx
