@@ -46,7 +46,7 @@ def run_pictures(
     own = data is None or (bool(entries) and all((root / path).is_file() for path, _ in entries))
     if not own:
         assert data is not None
-        if record.clip or data.is_dir() or not data.exists():
+        if record.clip or data.is_dir():
             return labelled_folder(data, record.labels, split=split, clip=record.clip)
         return other_data(data, record.labels, split)
     if not entries:
@@ -59,7 +59,7 @@ def run_pictures(
 
 
 def other_data(data: Path, labels: tuple[str, ...], split: str | None) -> Labelled:
-    """Labelled pictures of a list (.csv, .jsonl) or an archive.
+    """Labelled pictures of a list (.csv, .jsonl), an archive, the digits, or `tfds:NAME`.
 
     Raises:
         DataError: when it cannot be read, lacks that part, or holds a class that is none of

@@ -31,7 +31,7 @@ class Workstation(Protocol):
         """A run's model, and the pictures to ask it about."""
 
     def other_data(self, data: Path, labels: tuple[str, ...], split: str | None) -> Labelled:
-        """Labelled pictures of a file, such as a CSV or an archive."""
+        """Labelled pictures of what is no folder: a list, an archive, a set's name."""
 
 
 def mount(app: typer.Typer, workstation: Workstation) -> None:
@@ -47,7 +47,8 @@ def mount(app: typer.Typer, workstation: Workstation) -> None:
             typer.Argument(
                 metavar="DATA",
                 help="Folder with one folder of pictures for each class, or with such folders "
-                "below test/ and val/.  [default: the run's own held-out pictures]",
+                "below test/ and val/; or what train takes: list, archive, digits, tfds:NAME.  "
+                "[default: the run's own held-out pictures]",
             ),
         ] = None,
         variant: Annotated[
@@ -128,7 +129,7 @@ def _subjects(
         raise OptionError(
             f"{model}: a bundle holds no labelled pictures; name a folder of them after it."
         )
-    if data.is_dir() or not data.exists():
+    if data.is_dir() or bundle.clip:
         pictures = labelled_folder(data, bundle.labels, split=split, clip=bundle.clip)
     else:
         pictures = workstation.other_data(data, bundle.labels, split)

@@ -101,6 +101,19 @@ def test_accents_may_be_encoded_either_way(tmp_path: Path, picture: Callable[...
     assert labelled_folder(tmp_path, ("café", "tea")).truths.tolist() == [0]
 
 
+def test_a_list_and_a_set_by_name_are_data_too(colour_bundle: Path, labelled: Path):
+    rows = [f"blue/{n}.png,blue" for n in range(3)] + ["green/0.png,green", "red/0.png,red"]
+    listed = labelled / "some.csv"
+    listed.write_text("path,label\n" + "\n".join(rows))
+    record = json.loads(evaluate(colour_bundle, listed, "--json"))
+    right = [p["label"] == p["answer"] for p in record["pictures"]]
+    assert (len(right), sum(right)) == (5, 4)
+    from trainer.errors import DataError
+
+    with pytest.raises(DataError, match="digits: the model knows no class '0'"):
+        evaluate(colour_bundle, "digits")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
