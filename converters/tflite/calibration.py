@@ -12,6 +12,7 @@ from converters.quantisation_plan import QuantisationPlan
 from converters.sample import Sample
 from converters.tflite.graph import InputAffine, TfliteGraph
 from converters.tflite.probe import TensorProbe
+from converters.tflite.products import as_products
 
 _LEVELS = 255
 _HEADS = ("SOFTMAX", "LOGISTIC")
@@ -45,6 +46,7 @@ class Calibration:
         whole = InputAffine(affine.scale, -level * affine.scale)
         if 0 <= level <= _LEVELS and graph.shift_input(affine.offset - whole.offset):
             affine = whole
+        as_products(graph)
         graph.rename_io(INPUT_NAME, *graph.output_names)
         return affine, graph.to_bytes()
 
@@ -93,5 +95,8 @@ class Calibration:
 
 
 def _activations(graph: TfliteGraph) -> list[int]:
-    made = [index for node in graph.nodes() for index in node.outputs]
-    return [index for index in made if graph.dtype(index) == "FLOAT32"]
+    """What is computed in float and read by somebody; half of a SPLIT may not be."""
+    nodes = graph.nodes()
+    read = {index for node in nodes for index in node.inputs} | set(graph.outputs)
+    made = [index for node in nodes for index in node.outputs]
+    return [index for index in made if index in read and graph.dtype(index) == "FLOAT32"]

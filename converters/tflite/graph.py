@@ -124,6 +124,11 @@ class TfliteGraph:
         return int(self._graph.outputs[0])
 
     @property
+    def outputs(self) -> tuple[int, ...]:
+        """Indices of all output tensors, in order."""
+        return tuple(int(tensor) for tensor in self._graph.outputs)
+
+    @property
     def output_names(self) -> tuple[str, ...]:
         """Names of all outputs, in order."""
         return tuple(self.name(int(tensor)) for tensor in self._graph.outputs)
@@ -237,7 +242,7 @@ class TfliteGraph:
                 continue
             signature = self._graph.tensors[operator.outputs[0]].shapeSignature
             if signature is not None and list(signature).count(-1) == 1:
-                shape = self._add_constant(np.asarray(signature, np.int32))
+                shape = self.add_constant(np.asarray(signature, np.int32))
                 operator.inputs = [operator.inputs[0], shape]
                 # The same shape lives in the operator's options; the two must agree.
                 operator.builtinOptions = None
@@ -408,11 +413,16 @@ class TfliteGraph:
         values = np.unique(np.frombuffer(bytes(data), np.float32))
         return float(values[0]) if len(values) == 1 else None
 
-    def _add_constant(self, values: np.ndarray) -> int:
+    def add_constant(self, values: np.ndarray) -> int:
+        """Index of a new tensor that holds these values, of a dtype that TFLite has."""
         tensor = schema.TensorT()
-        tensor.name = f"shape_{len(self._graph.tensors)}".encode()
+        tensor.name = f"constant_{len(self._graph.tensors)}".encode()
         tensor.shape = list(values.shape)
-        tensor.type = schema.TensorType.INT32
+        tensor.type = next(
+            getattr(schema.TensorType, name)
+            for name, dtype in _NUMPY.items()
+            if dtype == values.dtype
+        )
         buffer = schema.BufferT()
         buffer.data = np.frombuffer(values.tobytes(), np.uint8)
         self._model.buffers.append(buffer)

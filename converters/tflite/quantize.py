@@ -19,6 +19,7 @@ from converters.tflite.bias import correct_biases
 from converters.tflite.bias_range import give_biases_room
 from converters.tflite.calibration import Calibration, Ranges
 from converters.tflite.graph import InputAffine, TfliteGraph
+from converters.tflite.integer_kernels import onto_integers
 
 _LEVELS = 255
 # How far the zero point may lie from a whole level before exact input levels are given up.
@@ -109,7 +110,10 @@ def _static(
             ".*", "FULLY_CONNECTED", activation_bits, 8, weight_granularity=_dense_granularity()
         )
 
-    quantised = give_biases_room(core, _quantised(core, choose, plan, ranges))
+    quantised = _quantised(core, choose, plan, ranges)
+    if activation_bits == 8:
+        quantised = onto_integers(quantised, ranges)
+    quantised = give_biases_room(core, quantised)
     graph = TfliteGraph(_corrected(core, quantised, calibration, plan))
     graph.prepend_uint8_input(INPUT_NAME, scale=affine.scale, zero_point=zero_point)
     names = TfliteGraph(core).output_names

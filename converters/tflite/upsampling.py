@@ -80,7 +80,7 @@ def _is_shaped(tensor: Any, shape: list[int]) -> bool:
 
 
 def _resize(graph: TfliteGraph, source: int, answer: int, shape: list[int]) -> Any:
-    size = graph._add_constant(np.array(shape[1:3], np.int32))
+    size = graph.add_constant(np.array(shape[1:3], np.int32))
     resize = schema.OperatorT()
     resize.opcodeIndex = graph._operator_code(_OP.RESIZE_NEAREST_NEIGHBOR)
     resize.inputs, resize.outputs = [source, size], [answer]
