@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import tempfile
 from collections.abc import Iterator
@@ -106,8 +107,9 @@ def onnx_from_tflite(tflite: bytes) -> bytes:
     Raises:
         ConversionError: when tf2onnx cannot convert it or the result is not valid.
     """
-    import tf2onnx
+    import converters.keras_quiet  # noqa: F401  # loads TensorFlow without its greetings
 
+    tf2onnx = importlib.import_module("tf2onnx")
     names = TfliteGraph(tflite).output_names
     tflite, weights = without_large_weights(with_separate_clips(tflite))
     with tempfile.TemporaryDirectory(prefix="edgeproof-") as scratch:

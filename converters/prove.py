@@ -76,7 +76,7 @@ def reference_probabilities(
     if len(bad):
         raise ConversionError(
             f"The trained model itself answers NaN or infinity for {len(bad)} of {len(reference)} "
-            f"pictures, such as {photographs.files[bad[0]]}; train again."
+            f"pictures, such as {photographs.files[bad[0]]}."
         )
     if not isinstance(model, TrainedModel):
         _require_probabilities(reference, head)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import cv2
@@ -41,10 +42,13 @@ def read_image_file(path: Path) -> bytes:
     """A picture file's bytes, not decoded.
 
     Raises:
-        ImageError: when the file cannot be read, or is larger than any picture.
+        ImageError: when the file cannot be read, or is larger than any picture, or no file.
     """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+            raise ImageError(f"{path}: is no regular file.")
+        if found.st_size > MAX_FILE_BYTES:
             raise ImageError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; scale it down.")
         return path.read_bytes()
     except OSError as exc:

@@ -59,7 +59,7 @@ def _table(
     title = f"{escape(one_line(record.bundle))}: {escape(form)} files against the trained model"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, caption_justify="left")
     table.add_column("variant", no_wrap=True)
-    table.add_column(f"Keras\n{record.inputs} inputs\nas recorded")
+    table.add_column(f"model\n{record.inputs} inputs\nas recorded")
     engines = list(dict.fromkeys(cell.engine for cell in cells))
     for engine in engines:
         versions = {c.version: None for c in cells if c.engine == engine and c.version}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -228,12 +229,22 @@ def _class_files(
             readable = path.encode(errors="replace").decode()
             others.append(Skipped(readable, "its name is not UTF-8; rename it"))
             continue
-        if file.suffix.lower() in suffixes:
+        if _is_special(file):
+            others.append(Skipped(path, "it is no regular file"))
+        elif file.suffix.lower() in suffixes:
             pictures.append(path)
         else:
             known = ", ".join(sorted(suffixes))
             others.append(Skipped(path, f"its name does not end in one of {known}"))
     return pictures, others
+
+
+def _is_special(file: Path) -> bool:
+    """Whether it is a pipe, a socket or a device: reading one may wait for ever."""
+    try:
+        return not stat.S_ISREG(file.stat().st_mode)
+    except OSError:
+        return False  # whoever reads it will say why it cannot
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:

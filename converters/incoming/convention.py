@@ -23,8 +23,8 @@ _TYPED = "the command line"
 HOW_TO_FIND_OUT = (
     "Look at what the training code did to its pixels: /255 is --scale 1/255; /127.5 - 1 is "
     "--scale 1/127.5 --mean 1; torchvision's Normalize is --scale 1/255 --mean 0.485,0.456,0.406 "
-    "--std 0.229,0.224,0.225; nothing is --scale 1. Or let --guess try them on pictures in class "
-    "folders"
+    "--std 0.229,0.224,0.225; nothing, or what the model does itself, is --scale 1. "
+    "Or let --guess try them on pictures in class folders"
 )
 
 
@@ -239,11 +239,12 @@ def _pixels(name: str, facts: Facts, asked: Asked, depth: int, taken: list[Taken
             scale=1.0 if asked.scale is None else asked.scale,
             mean=asked.mean or (0.0,),
             std=asked.std or (1.0,),
-            origin=f"{_TYPED}, before the {facts.pixels.origin}" if facts.pixels else _TYPED,
+            origin=f"{_TYPED}, in place of: {facts.pixels.origin}" if facts.pixels else _TYPED,
         )
         if not all(said.std) or said.scale == 0:
             raise RunError(f"{name}: --scale and --std must not be 0.")
         _require_mean_among_pixels(name, said)
+        _require_scale_beside(name, asked)
     elif facts.pixels is not None:
         said = facts.pixels
     elif tensor.dtype == "uint8":
@@ -276,6 +277,16 @@ def _require_mean_among_pixels(name: str, said: PixelFacts) -> None:
                 f"{name}: --mean {mean:.6g} is taken from pixels after --scale, and those lie "
                 f"between {ends[0]:.6g} and {ends[1]:.6g}. {HOW_TO_FIND_OUT}."
             )
+
+
+def _require_scale_beside(name: str, asked: Asked) -> None:
+    """Raises RunError for mean or std of pixels from 0 to 1 where nobody scales them so."""
+    said = (*(asked.mean or ()), *(asked.std or ()))
+    if asked.scale is None and max(map(abs, said)) <= 1:
+        raise RunError(
+            f"{name}: --mean and --std of at most 1 are for pixels that were scaled before: add "
+            "--scale 1/255, or --scale 1 where the model saw pixels of 0 to 255."
+        )
 
 
 def _require_whole(name: str, tensor: TensorFacts, pixels: PixelFacts) -> None:

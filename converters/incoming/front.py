@@ -318,7 +318,9 @@ def _guessed(
 
 def _as_taken(tried: tuple[Guess, ...]) -> Taken:
     best = tried[0]
-    sure = "surely the best" if is_sure(list(tried)) else "others are as good but for chance"
+    sure = "others are as good but for chance, or it is none of these"
+    if is_sure(list(tried)):
+        sure = "surely the best of these"
     count = len(best.right)
     origin = f"--guess: {best.accuracy:.1%} of {count} pictures right, {sure}; {best.options}"
     return Taken("scaling", best.name, origin)

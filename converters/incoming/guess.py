@@ -33,6 +33,7 @@ class Usual:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     channels: tuple[Channels, ...] = ("rgb", "bgr")
+    depths: tuple[int, ...] = (1, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +112,7 @@ def _beyond_chance(better: np.ndarray, worse: np.ndarray) -> bool:
 
 def _candidates(convention: Convention) -> Iterator[tuple[Convention, str, str]]:
     for usual in usual_conventions():
-        if convention.depth == 1 and len(usual.mean) > 1:
+        if convention.depth not in usual.depths:
             continue
         pixels = PixelFacts(scale=usual.scale, mean=usual.mean, std=usual.std, origin="--guess")
         orders = usual.channels if convention.depth == 3 else usual.channels[:1]

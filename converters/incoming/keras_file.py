@@ -117,6 +117,6 @@ def require_plain_objects(file: Path, structure: Any, keras: Any) -> None:
         if not own and not is_function:
             raise RunError(
                 f"{file}: {called} is a {kind!r} of {module!r}, which is no layer of Keras; its "
-                "code is not in the file. Put Keras layers in its place and save the model again, "
-                "or --trust it where that code can be imported."
+                "code is not in the file. Where that code is, model.export('FOLDER') makes a "
+                "SavedModel, which converts; or put Keras layers in its place and save it again."
             )

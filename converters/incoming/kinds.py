@@ -23,6 +23,7 @@ _BYTES = 2  # the wire type of what has a length
 _ONNX_FIELDS = {1: 0, 2: _BYTES, 3: _BYTES, 4: _BYTES, 5: 0, 6: _BYTES, 8: _BYTES, 14: _BYTES}
 _ONNX_FIRST = {bytes([field << 3 | wire]) for field, wire in _ONNX_FIELDS.items()}
 _MOST_ONNX_FIELDS = 10_000
+_MODEL_FILES = (".keras", ".h5", ".tflite", ".onnx")
 _EXPORT = "export it to ONNX first"
 
 
@@ -108,7 +109,8 @@ def kind_of(path: Path) -> Kind:
     if path.is_dir():
         return _kind_of_folder(path)
     if not path.is_file():
-        raise RunError(f"{path}: no such file or folder.")
+        there = "is no regular file" if path.exists() else "no such file or folder"
+        raise RunError(f"{path}: {there}.")
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
@@ -137,7 +139,7 @@ def _kind_of_folder(path: Path) -> Kind:
         raise RunError(f"{path}: is a SavedModel as text; save it again (tf.saved_model.save).")
     if (path / "bundle.json").is_file():
         raise RunError(f"{path}: is a bundle, converted already; verify, bench and run take it.")
-    found = sorted(p.name for p in path.iterdir() if p.suffix in (".keras", ".h5", ".tflite"))
+    found = sorted(p.name for p in path.iterdir() if p.suffix in _MODEL_FILES)
     hint = f"name the file in it, such as {found[0]}" if found else "was training finished?"
     raise RunError(
         f"{path}: no training run there (it holds no {RECORD_NAME} and no saved_model.pb; {hint})."

@@ -49,6 +49,8 @@ def labels_of(
         order = "the class folders, in alphabetical order as Keras takes them"
         return _distinct(found.names), Taken("labels", _some(found.names), order)
     origin = "the answers' order; --labels FILE names them, one a line, as training had them"
+    if facts.labels:
+        origin += f"; {facts.labels_origin} has {len(facts.labels)}"
     return tuple(map(str, range(count))), Taken("labels", f"numbers 0 to {count - 1}", origin)
 
 
@@ -93,7 +95,14 @@ def read_labels(file: Path) -> tuple[str, ...]:
         raise RunError(f"{file}: is no text of UTF-8: one label a line is wanted.") from exc
     except OSError as exc:
         raise RunError(f"{file}: cannot be read: {exc.strerror}.") from exc
-    labels = _structured(text) or _lines(text)
+    try:
+        structured = _structured(text)
+        labels = _lines(text) if structured is None else structured
+    except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError) as exc:
+        raise RunError(
+            f"{file}: is JSON, but no list of labels, nor each label with an index of its own, "
+            "from 0 or 1 on."
+        ) from exc
     if len(labels) < 2:
         raise RunError(f"{file}: holds {len(labels)} labels; one a line is wanted, two at least.")
     if len(labels) > MAX_LABELS:
@@ -101,24 +110,29 @@ def read_labels(file: Path) -> tuple[str, ...]:
     return tuple(printable(label)[:1000] for label in labels)
 
 
-def _structured(text: str) -> list[str]:
+def _structured(text: str) -> list[str] | None:
+    """The labels of JSON, or of Python's way to write it; `None` where it is neither."""
     if text.lstrip()[:1] not in ("[", "{"):
-        return []
+        return None
     for read in (json.loads, ast.literal_eval):
         try:
-            return _listed(read(text))
+            value = read(text)
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
-    return []
+        return _listed(value)
+    return None
 
 
 def _listed(value: Any) -> list[str]:
+    if isinstance(value, dict) and [type(v) for v in value.values()] == [list]:
+        (value,) = value.values()  # {"labels": ["cat", "dog"]}
     if isinstance(value, dict):
-        keys = list(value)
-        if all(str(key).isdigit() for key in keys):  # {"0": "cat"}
-            value = [value[key] for key in sorted(keys, key=int)]
+        if all(str(key).isdigit() for key in value):  # {"0": "cat"}
+            places = {int(key): label for key, label in value.items()}
         else:  # {"cat": 0}, as Keras' class_indices
-            value = sorted(keys, key=lambda key: int(value[key]))
+            places = {int(index): label for label, index in value.items()}
+        first = 0 if 0 in places else 1
+        value = [places[first + index] for index in range(len(value))]
     return [str(label[-1] if isinstance(label, list) else label) for label in value]
 
 

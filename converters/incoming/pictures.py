@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from converters.errors import RunError
 from converters.run_folder import Photographs
 from edge_runtime.errors import ImageError
 from edge_runtime.images import decode_image, is_image_name
+from edge_runtime.manifest import MANIFEST_NAME
 from edge_runtime.preprocess import Preprocess
 from edge_runtime.progress import track
 from edge_runtime.text import printable
@@ -55,7 +57,7 @@ def find_pictures(root: Path) -> Found:
         raise RunError(f"{root}: no such folder; --calibrate names one of real pictures.")
     files = tuple(
         file
-        for _, file in zip(range(_MOST_FILES), sorted(root.rglob("*")), strict=False)
+        for _, file in zip(range(_MOST_FILES), sorted(_below(root)), strict=False)
         if is_image_name(file) and file.is_file()
     )
     if not files:
@@ -65,6 +67,18 @@ def find_pictures(root: Path) -> Found:
     if all(len(p) > 1 for p in inner):
         return Found(root, files, tuple(p[0] for p in inner))
     return Found(root, files, ())
+
+
+def _below(root: Path) -> Iterator[Path]:
+    """All files; class folders may be links, also in a circle."""
+    seen: set[str] = set()
+    for folder, inner, files in os.walk(root, followlinks=True):
+        place = os.path.realpath(folder)
+        if place in seen or MANIFEST_NAME in files:  # a bundle keeps pictures as well
+            inner.clear()
+            continue
+        seen.add(place)
+        yield from (Path(folder) / name for name in files)
 
 
 def indices_of(found: Found, labels: Sequence[str]) -> np.ndarray | None:

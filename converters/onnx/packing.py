@@ -42,12 +42,25 @@ def folded(file: Path, scratch: Path) -> Any:
             source = scratch / "newer.onnx"
             model = onnx.version_converter.convert_version(_plain_inputs(model), ONNX_OPSET)
             onnx.save(model, str(source))
+        elif _has_outer_data(file):
+            # onnxruntime would look for the data beside the file that it writes.
+            source = scratch / "whole.onnx"
+            onnx.save(model, str(source))
         onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
         return _plain_inputs(onnx.load(str(target)))
     except Exception as exc:  # onnx and onnxruntime raise their own, unrelated classes
         raise ConversionError(
             f"onnx cannot bring the model to opset {ONNX_OPSET}: {brief(exc)}"
         ) from exc
+
+
+def _has_outer_data(file: Path) -> bool:
+    """Whether weights lie in files of their own."""
+    import onnx
+    from onnx.external_data_helper import uses_external_data
+
+    bare = onnx.load(str(file), load_external_data=False)
+    return any(map(uses_external_data, bare.graph.initializer))
 
 
 def _plain_inputs(model: Any) -> Any:
@@ -136,9 +149,16 @@ def _require_standard(model: Any) -> None:
     """Raises ConversionError for operators that one engine has and no standard describes."""
     from onnx import defs
 
-    nodes = [node for node in model.graph.node if not defs.has(node.op_type, node.domain)]
-    if nodes:
-        names = ", ".join(sorted({f"{node.domain}:{node.op_type}" for node in nodes})[:4])
+    nodes = model.graph.node
+    inner = {node.op_type for node in nodes if any(a.HasField("g") for a in node.attribute)}
+    if inner:
+        raise ConversionError(
+            f"The ONNX graph has control flow ({', '.join(sorted(inner))}); only plain graphs "
+            "convert. Export the model with that part fixed, or unrolled."
+        )
+    strange = {f"{n.domain}:{n.op_type}" for n in nodes if not defs.has(n.op_type, n.domain)}
+    if strange:
+        names = ", ".join(sorted(strange)[:4])
         raise ConversionError(
             f"The ONNX graph uses operators of no standard ({printable(names)}). If it was "
             "quantised, do that with QuantFormat.QDQ; else export it without optimisations for one "

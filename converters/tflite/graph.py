@@ -416,7 +416,10 @@ class TfliteGraph:
     def add_constant(self, values: np.ndarray) -> int:
         """Index of a new tensor that holds these values, of a dtype that TFLite has."""
         tensor = schema.TensorT()
-        tensor.name = f"constant_{len(self._graph.tensors)}".encode()
+        number, taken = len(self._graph.tensors), {t.name for t in self._graph.tensors}
+        while (name := f"constant_{number}".encode()) in taken:
+            number += 1  # tensors that were dropped before leave holes
+        tensor.name = name
         tensor.shape = list(values.shape)
         tensor.type = next(
             getattr(schema.TensorType, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -175,6 +176,12 @@ def test_too_few_pictures_for_a_split(colours, tmp_path):
     colours(tmp_path / "d", ["blue", "red"], 2)
     with pytest.raises(DataError, match=r"'blue' has 2 readable picture\(s\), too few to split"):
         load(tmp_path / "d")
+
+
+def test_a_pipe_is_not_waited_for(two_colours):
+    os.mkfifo(two_colours / "red" / "pipe.jpg")
+    skipped = load(two_colours).skipped[0]
+    assert (skipped.path, skipped.why) == ("red/pipe.jpg", "it is no regular file")
 
 
 def test_file_name_that_is_not_utf8(two_colours):

@@ -45,6 +45,7 @@ def facts_of(path: Path, model: Any, policy: str = "") -> Facts:
             f"{path}: was saved before it was built, so that nobody knows what it takes; call it "
             "once, or build(input_shape), and save it again."
         )
+    _require_channels_last(path, model)
     return Facts(
         inputs=tuple(map(_tensor, inputs)),
         outputs=_outputs(model, outputs),
@@ -54,6 +55,19 @@ def facts_of(path: Path, model: Any, policy: str = "") -> Facts:
         policy=policy,
         name=str(model.name)[:200],
     )
+
+
+def _require_channels_last(path: Path, model: Any) -> None:
+    """Raises RunError for what TensorFlow computes on GPUs only."""
+    for layer in _layers(model):
+        kind = type(layer).__name__
+        moves = ("Conv" in kind or "Pooling" in kind) and "Global" not in kind
+        if moves and getattr(layer, "data_format", "") == "channels_first":
+            raise RunError(
+                f"{path}: layer {layer.name!r} is channels_first, which TensorFlow computes on "
+                "GPUs only. Build the model with channels_last, which has the same weights, and "
+                "save that; or export it to ONNX where it runs."
+            )
 
 
 def _tensor(tensor: Any) -> TensorFacts:
@@ -85,11 +99,19 @@ def _pixels(model: Any) -> PixelFacts | None:
     for layer in _layers(model):
         kind = type(layer).__name__
         if kind == "Rescaling":
-            largest = float(np.abs(np.asarray(layer.scale, np.float64)).max()) * 255
-            return _inside(f"Rescaling layer {layer.name!r}", largest <= _LARGEST_SCALED)
+            scale, offset = (np.asarray(v, np.float64) for v in (layer.scale, layer.offset))
+            if np.all(scale == 1) and np.all(offset == 0):
+                continue  # says nothing
+            small = np.abs(scale).max() * 255 <= _LARGEST_SCALED
+            # Caffe's way: a mean of bytes is taken away.
+            takes_bytes = small or np.abs(offset).max() > 2 * np.abs(scale).max()
+            return _inside(f"Rescaling layer {layer.name!r}", bool(takes_bytes))
         if kind == "Normalization":
-            variance = np.asarray(layer.variance, np.float64)
-            return _inside(f"Normalization layer {layer.name!r}", float(variance.max()) > 1)
+            mean, variance = (np.asarray(v, np.float64) for v in (layer.mean, layer.variance))
+            if np.all(mean == 0) and np.all(variance == 1):
+                continue  # was never adapted
+            takes_bytes = variance.max() > 1 or np.abs(mean).max() > 2
+            return _inside(f"Normalization layer {layer.name!r}", bool(takes_bytes))
         if kind not in _BEFORE_WEIGHTS and not kind.startswith("Random"):
             return None
     return None

@@ -12,6 +12,7 @@ import numpy as np
 
 from converters.errors import RunError, brief
 from converters.incoming.facts import Facts, PixelFacts, TensorFacts
+from edge_runtime.preprocess import Preprocess
 from edge_runtime.text import printable
 
 # Neither onnx's own functions nor a protobuf hold more in one piece.
@@ -56,6 +57,7 @@ def read(path: Path) -> Facts:
         )
     constants = {i.name for i in graph.initializer}
     inputs = tuple(_tensor(v) for v in graph.input if v.name not in constants)
+    _require_tensors(path, graph)
     outputs = tuple(_tensor(v) for v in graph.output)
     said = {p.key: p.value for p in model.metadata_props if len(p.value) <= _MOST_TEXT}
     labels, labels_origin = _first(said, _LABELS)
@@ -76,6 +78,21 @@ def read(path: Path) -> Facts:
         last=_last(graph)[:100],
         name=graph.name[:200],
     )
+
+
+def _require_tensors(path: Path, graph: Any) -> None:
+    """Raises RunError for answers that are no numbers, as converters of scikit-learn make them."""
+    from onnx import TensorProto
+
+    for value in graph.output:
+        is_text = value.type.tensor_type.elem_type == TensorProto.STRING
+        if is_text or not value.type.HasField("tensor_type"):
+            kind = "text" if is_text else "a map or a list"
+            raise RunError(
+                f"{path}: answers {kind} as {printable(value.name)[:100]!r}; export it with its "
+                "scores as numbers only (of skl2onnx: options={'zipmap': False}, and the output "
+                "of probabilities alone)."
+            )
 
 
 def _require_known_operators(path: Path, model: Any) -> None:
@@ -218,10 +235,11 @@ def _as_labels(value: Any) -> list[str]:
         value = [value[key] for key in sorted(value, key=int)]
     if not isinstance(value, (list, tuple)) or not all(isinstance(v, (str, int)) for v in value):
         raise ValueError("no list of labels")
-    return [str(v)[:1000] for v in value]
+    return [printable(str(v))[:1000] for v in value]
 
 
-def _own_pixels(_: str) -> PixelFacts:
+def _own_pixels(text: str) -> PixelFacts:
+    Preprocess.model_validate_json(text)  # others call other things so
     return PixelFacts(origin="the file's own preprocess entry: scaling is inside")
 
 

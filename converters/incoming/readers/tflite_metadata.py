@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from flatbuffers import encode, number_types
 from flatbuffers.table import Table
 
@@ -24,6 +25,8 @@ _NORMALIZATION_MEAN, _NORMALIZATION_STD = 0, 1
 _FILE_NAME = 0
 _MODEL_NAME = 0
 _MOST_TABLES = 64
+_LEAST_STD = 1e-6
+_MOST_LABEL_FILES = 8
 _MOST_LABEL_BYTES = 16 << 20
 
 
@@ -64,7 +67,8 @@ def labels_behind(model: bytes, names: tuple[str, ...], units: int) -> tuple[str
     with zipfile.ZipFile(stream) as archive:
         there = [i for i in archive.infolist() if i.file_size <= _MOST_LABEL_BYTES]
         named = [i for i in there if i.filename in names]
-        for entry in named or [i for i in there if i.filename.endswith(".txt")]:
+        texts = named or [i for i in there if i.filename.endswith(".txt")]
+        for entry in texts[:_MOST_LABEL_FILES]:
             text = archive.read(entry).decode("utf-8", "replace")
             labels = tuple(line.strip() for line in text.splitlines())
             while labels and not labels[-1]:
@@ -84,7 +88,8 @@ def _pixels(image: Table) -> PixelFacts | None:
             continue
         found = Table(unit.Bytes, unit.Indirect(unit.Pos + options))
         mean, std = _floats(found, _NORMALIZATION_MEAN), _floats(found, _NORMALIZATION_STD)
-        if mean and std and all(std):
+        # Also those that are no numbers, or make such.
+        if mean and std and np.isfinite(mean + std).all() and min(map(abs, std)) > _LEAST_STD:
             return PixelFacts(mean=mean, std=std, origin="TFLite metadata")
     return None
 

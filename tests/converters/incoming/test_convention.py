@@ -78,6 +78,12 @@ def test_a_mean_of_unscaled_pixels_is_not_taken_for_one_of_scaled_ones():
         convention_of("m", facts(1, 4, 6, 3), Asked(scale=1 / 127.5, mean=(127.5,)))
 
 
+def test_mean_and_std_of_scaled_pixels_want_the_scale_too():
+    asked = Asked(mean=TORCH.mean, std=TORCH.std)
+    with pytest.raises(RunError, match="add --scale 1/255, or --scale 1 where"):
+        convention_of("m", facts(1, 4, 6, 3), asked)
+
+
 def test_an_integer_input_takes_whole_pixels_only():
     for dtype, scale, whole in (("int64", 1, True), ("uint8", 2, False), ("int32", 1 / 255, False)):
         taken = facts(1, 4, 6, 3, dtype=dtype)

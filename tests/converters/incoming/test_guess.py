@@ -50,7 +50,7 @@ def test_what_answers_alike_is_not_called_sure():
 def test_grey_models_have_one_order_and_no_means_of_channels():
     with np.errstate(over="ignore"):
         tried = guesses(convention(depth=1), *pictures(), first_channel_in_the_middle)
-    assert len(tried) == sum(len(usual.mean) == 1 for usual in usual_conventions())
+    assert len(tried) == sum(1 in usual.depths for usual in usual_conventions())
 
 
 @pytest.mark.parametrize("usual", usual_conventions(), ids=lambda u: u.name)

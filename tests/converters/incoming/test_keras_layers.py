@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from converters.errors import RunError
 from converters.incoming.readers.keras_layers import facts_of
 
 pytest.importorskip("tensorflow")
@@ -35,3 +36,37 @@ def test_scaling_is_found_behind_what_leaves_pixels_alone(before: str):
     assert facts.pixels is not None
     assert facts.pixels.scale == 1.0
     assert facts.pixels.origin.startswith("Rescaling layer 'scaling' inside the model")
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "taken"),
+    [(1 / 127.5, -1, 1.0), (1, [-123.7, -116.8, -103.9], 1.0), (2, -1, 1 / 255), (1, 0, None)],
+)
+def test_the_range_of_pixels_is_read_off_the_scaling(scale: float, offset: object, taken: object):
+    from converters.keras_quiet import keras
+
+    layers = keras.layers
+    image = keras.Input((8, 8, 3))
+    x = layers.Flatten()(layers.Rescaling(scale, offset=offset)(image))
+    facts = facts_of(Path("m.keras"), keras.Model(image, layers.Dense(2, "softmax")(x)))
+    assert (facts.pixels.scale if facts.pixels else None) == taken
+
+
+def test_means_of_bytes_in_a_normalization_are_of_pixels_to_255():
+    from converters.keras_quiet import keras
+
+    layers = keras.layers
+    image = keras.Input((8, 8, 3))
+    x = layers.Normalization(mean=[123.7, 116.8, 103.9], variance=[1.0] * 3)(image)
+    model = keras.Model(image, layers.Dense(2, "softmax")(layers.Flatten()(x)))
+    facts = facts_of(Path("m.keras"), model)
+    assert facts.pixels is not None and facts.pixels.scale == 1.0
+
+
+def test_channels_first_is_refused_with_a_way_out():
+    from converters.keras_quiet import keras
+
+    image = keras.Input((3, 8, 8))
+    x = keras.layers.Conv2D(2, 3, data_format="channels_first", name="odd")(image)
+    with pytest.raises(RunError, match=r"layer 'odd' is channels_first.*channels_last"):
+        facts_of(Path("m.keras"), keras.Model(image, keras.layers.Flatten()(x)))

@@ -43,6 +43,8 @@ def folder(root: Path, *names: str, count: int = 3) -> Path:
         pytest.param('{"dog": 1, "cat": 0}', ("cat", "dog"), id="class-indices"),
         pytest.param('{"0": ["n02", "cat"], "1": ["n03", "dog"]}', ("cat", "dog"), id="imagenet"),
         pytest.param("{0: 'cat', 1: 'dog'}", ("cat", "dog"), id="python"),
+        pytest.param('{"labels": ["cat", "dog"]}', ("cat", "dog"), id="named-list"),
+        pytest.param('{"1": "cat", "2": "dog"}', ("cat", "dog"), id="index-from-one"),
     ],
 )
 def test_label_files(tmp_path: Path, text: str, labels: tuple[str, ...]):
@@ -56,6 +58,35 @@ def test_label_files_that_are_none(tmp_path: Path):
     for name, why in (("one", "holds 1 labels"), ("binary", "UTF-8"), ("gone", "cannot be read")):
         with pytest.raises(RunError, match=why):
             read_labels(tmp_path / f"{name}.txt")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[], []]",
+        '{"a": 1e999, "b": 1}',
+        '{"cat": 0, "dog": 0}',
+        '{"0": "a", "5": "b"}',
+        '{"a": []}',
+    ],
+)
+def test_json_that_is_no_list_of_labels_is_one_line(tmp_path: Path, text: str):
+    (tmp_path / "labels.json").write_text(text)
+    with pytest.raises(RunError, match=r"labels\.json: (is JSON, but no|holds 0 labels)"):
+        read_labels(tmp_path / "labels.json")
+
+
+def test_class_folders_may_be_links_and_bundles_are_no_pictures(tmp_path: Path):
+    folder(tmp_path / "elsewhere", "a", "b")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for name in ("a", "b"):
+        (linked / name).symlink_to(tmp_path / "elsewhere" / name)
+    (tmp_path / "elsewhere" / "a" / "round").symlink_to(linked)
+    folder(linked / "b.bundle", "golden")
+    (linked / "b.bundle" / "bundle.json").write_text("{}")
+    found = find_pictures(linked)
+    assert (found.names, len(found.files)) == (("a", "b"), 6)
 
 
 def test_labels_come_from_the_user_the_file_or_the_folders(tmp_path: Path):

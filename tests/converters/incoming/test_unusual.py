@@ -244,3 +244,57 @@ def test_operators_of_one_engine_are_named_with_a_way_out(theirs, tmp_path: Path
     convention, _ = convention_of("m", facts, Asked(scale=1 / 255))
     with pytest.raises(ConversionError, match=r"com\.microsoft:FusedGemm.*QuantFormat\.QDQ"):
         pack(tmp_path / "fused.onnx", convention, SOFTMAX)
+
+
+def test_weights_in_a_file_of_their_own_are_packed(theirs, tmp_path: Path):
+    """Of a graph that needs no newer opset, onnxruntime would look for them beside its own copy."""
+    import onnx
+
+    from converters.onnx.packing import pack
+
+    model = onnx.version_converter.convert_version(onnx.load(str(theirs.onnx)), 18)
+    outer = {"save_as_external_data": True, "location": "m.data", "size_threshold": 0}
+    onnx.save(model, str(tmp_path / "outer.onnx"), **outer)
+    with Inspector() as inspector:
+        facts = inspector.facts("onnx", tmp_path / "outer.onnx")
+    convention, _ = convention_of("m", facts, Asked(scale=1 / 255))
+    packed = onnx.load_from_string(pack(tmp_path / "outer.onnx", convention, SOFTMAX))
+    assert not any(i.external_data for i in packed.graph.initializer)
+
+
+def test_what_onnx_has_and_no_picture_model_needs_is_named(theirs, tmp_path: Path):
+    """Control flow, answers as text, and metadata that is called as ours and is not."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    from converters.onnx.packing import pack
+
+    model = onnx.load(str(theirs.onnx))
+    model.metadata_props.add(key="preprocess", value='{"mean": [0.5], "channels": "rgb"}')
+    answer = model.graph.output[0].name
+    branches = {
+        name: helper.make_graph(
+            [helper.make_node(kind, [answer], [name])],
+            name,
+            [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],
+        )
+        for name, kind in (("then_branch", "Neg"), ("else_branch", "Abs"))
+    }
+    least = helper.make_node("ReduceMin", [answer], ["least"], keepdims=0)
+    most = helper.make_node("ReduceMax", [answer], ["most"], keepdims=0)
+    asked = helper.make_node("Less", ["least", "most"], ["asked"])
+    chosen = helper.make_node("If", ["asked"], ["chosen"], **branches)
+    model.graph.node.extend([least, most, asked, chosen])
+    model.graph.output[0].name = "chosen"
+    onnx.save(model, str(tmp_path / "if.onnx"))
+    with Inspector() as inspector:
+        facts = inspector.facts("onnx", tmp_path / "if.onnx")
+    assert facts.pixels is None
+    convention, _ = convention_of("m", facts, Asked(scale=1 / 255))
+    with pytest.raises(ConversionError, match=r"control flow \(If\)"):
+        pack(tmp_path / "if.onnx", convention, SOFTMAX)
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.STRING
+    onnx.save(model, str(tmp_path / "text.onnx"))
+    with Inspector() as inspector, pytest.raises(RunError, match="answers text as 'chosen'"):
+        inspector.facts("onnx", tmp_path / "text.onnx")
