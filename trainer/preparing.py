@@ -46,12 +46,14 @@ def prepare(
     *,
     scratch: Path,
     tell: Callable[[str], None] = lambda text: None,
+    settled: Callable[[Settings], None] = lambda settings: None,
 ) -> Prepared:
     """Look at the pictures, settle what is open, decode them, build the model.
 
     Args:
         scratch: as of `load_dataset`.
         tell: told what was settled that the user may want to know.
+        settled: given all settings before the model is built.
 
     Raises:
         OptionError: when an option cannot be.
@@ -70,8 +72,9 @@ def prepare(
         options=options.pictures,
     )
     head = head_for(dataset.labels)
-    core = _build_core(settings, head, len(dataset.labels))
     settings = settings.with_precision(chosen_precision(settings.recipe.precision))
+    settled(settings)
+    core = _build_core(settings, head, len(dataset.labels))
     return Prepared(settings, dataset, head, core)
 
 

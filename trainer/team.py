@@ -169,8 +169,8 @@ def require_same(what: str, value: int) -> None:
     values = np.asarray(multihost_utils.process_allgather(np.int32(value))).ravel()
     if (values != values[0]).any():
         raise TeamError(
-            f"--distributed: the processes differ in {what} ({', '.join(map(str, values))}); let "
-            "all of them see the same files."
+            f"--distributed: the processes differ in {what} ({', '.join(map(str, values))}); give "
+            "all of them the same options, and let them see the same files."
         )
 
 

@@ -121,9 +121,8 @@ def _train(
     require_writable_folder(out)
     with _kept_if_begun(out, overwrite=options.overwrite):
         tell = print_note if team.leads else lambda text: None
-        prepared = prepare(data, options, scratch=out, tell=tell)
-        if team.processes > 1:
-            require_same("what they train", _number(prepared.settings))
+        settled = _require_same_settings if team.processes > 1 else lambda settings: None
+        prepared = prepare(data, options, scratch=out, tell=tell, settled=settled)
         settings, dataset, head = prepared.settings, prepared.dataset, prepared.head
         core = prepared.core
         plan = _plan(settings, dataset, head, out, resume=options.resume, team=team)
@@ -250,6 +249,11 @@ def _plan(
         resume=resume,
         team=team,
     )
+
+
+def _require_same_settings(settings: Settings) -> None:
+    """Before weights are made: processes that make others are told of by matrices of them."""
+    require_same("what they train", _number(settings))
 
 
 def _number(settings: Settings) -> int:

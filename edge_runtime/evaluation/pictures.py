@@ -58,7 +58,8 @@ def labelled_folder(
             does not know.
     """
     if not root.is_dir():
-        raise LabelledDataError(f"{root}: no such folder; name one that holds a folder per class.")
+        there = "is no folder" if root.exists() else "no such folder"
+        raise LabelledDataError(f"{root}: {there}; name one that holds a folder per class.")
     folder, part = _part(root, labels, split)
     index = {_same(label): number for number, label in enumerate(labels)}
     files: list[Path] = []

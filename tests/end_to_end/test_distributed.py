@@ -87,3 +87,17 @@ def test_two_processes_and_two_devices_are_one(tmp_path: Path):
     manifest = json.loads((bundle / "bundle.json").read_text())
     assert len(manifest["variants"]) == 3
     assert not any(variant["missed"] for variant in manifest["variants"])
+
+
+def test_processes_with_other_options_end_in_one_line(tmp_path: Path):
+    data = colours(tmp_path / "data", seed=1)
+    command = ["train", data, "-a", "resnet8", "--size", "24", "--epochs", "1", "--no-cache"]
+    command += ["--batch-size", "8", "--out", tmp_path / "run", "--distributed", "--processes", "2"]
+    command += ["--coordinator", f"127.0.0.1:{free_port()}"]
+    both = [
+        start(*command, "--seed", seed, "--process-id", number, **JAX)
+        for number, seed in (("0", "3"), ("1", "4"))
+    ]
+    for process in both:
+        said = finished(process, code=1)
+        assert "differ in what they train" in said and "Traceback" not in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,7 @@ from edge_runtime.page import render_page, thumbnail_data_uri
 from edge_runtime.progress import progress_bar
 from edge_runtime.sinks.video import VideoSink
 from edge_runtime.sources import Frame, Source, open_source
+from edge_runtime.text import printable
 from trainer.errors import OptionError
 from trainer.examining import load_run_model
 from trainer.explain.attribution import Attribution, grad_cam, integrated_gradients
@@ -42,6 +44,8 @@ REPORT_NAME, RECORD_NAME = "explain.html", "explain.json"
 KEY_FRAMES = 4
 _THUMBNAIL_SIDE = 320
 _PAGE_PICTURES = 24
+# What `open_source` has its own words for.
+_CAMERA_OR_ADDRESS = re.compile(r"\d+$|csi|replay:|\w+://")
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,10 @@ def explain(run: Path, spec: str | Path, out: Path, options: ExplainOptions) -> 
     """
     record = read_record(run)
     wanted = None if options.label is None else _index(options.label, record.labels)
+    if not _CAMERA_OR_ADDRESS.match(str(spec)) and not Path(spec).exists():
+        raise SourceError(
+            f"{spec}: no such file or folder; name a picture, a folder of them, or a video."
+        )
     source = open_source(spec)
     if source.live:
         source.close()
@@ -132,7 +140,8 @@ def explain(run: Path, spec: str | Path, out: Path, options: ExplainOptions) -> 
 def _index(label: str, labels: tuple[str, ...]) -> int:
     if label not in labels:
         hint = did_you_mean(label, labels)
-        raise OptionError(f"--label: the model knows no {label!r}.{hint}")
+        known = ", ".join(map(printable, labels[:10])) + ", …" * (len(labels) > 10)
+        raise OptionError(f"--label: the model knows no {label!r}.{hint} It knows {known}.")
     return labels.index(label)
 
 
