@@ -28,6 +28,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from edge_runtime.preprocess import Preprocess
@@ -41,6 +42,8 @@ from trainer.recipe import Recipe
 from trainer.schedule import StageSchedule
 
 SIDE, BATCH, RATE = 150, 32, 3e-4
+# Accuracy is the mean of so many epochs at the end.
+LAST = 5
 FOREVER = Stage("benchmark", "all", 1000, RATE, 1000)
 # One epoch: takes its number, gives the pictures that it showed.
 Epoch = Callable[[int], int]
@@ -135,9 +138,11 @@ def alone(dataset: Dataset, recipe: Recipe) -> tuple[keras.Model, Epoch]:
     return model, epoch
 
 
-def accuracy(core: keras.Model, dataset: Dataset) -> float:
-    answers = core.predict(dataset.val.inputs(slice(None)), verbose=0).ravel() > 0.5
-    return float((answers == dataset.val.labels).mean())
+def measured(core: keras.Model, dataset: Dataset) -> tuple[float, float]:
+    """Accuracy, and the mean loss (nats), on the val pictures."""
+    answers = core.predict(dataset.val.inputs(slice(None)), verbose=0).ravel().astype(np.float64)
+    right = np.where(dataset.val.labels == 1, answers, 1 - answers)
+    return float((right > 0.5).mean()), float(-np.log(np.maximum(right, 1e-7)).mean())
 
 
 def main() -> None:
@@ -146,7 +151,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--bfloat16", action="store_true", help="also where it is emulated")
     parser.add_argument(
-        "--accuracy", type=int, default=0, metavar="EPOCHS", help="and the accuracy after so many"
+        "--accuracy",
+        type=int,
+        default=0,
+        metavar="EPOCHS",
+        help="and accuracy after so many: at least 6 more than --rounds",
     )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -172,15 +181,22 @@ def measure(options: argparse.Namespace, dataset: Dataset) -> None:
             if number:
                 rates[name].append(shown / (time.perf_counter() - began))
     print_table(rates)
+    learning = {name: way for name, way in ways.items() if not name.startswith("alone")}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in learning}
     for number in range(options.rounds + 1, options.accuracy):
-        for name, (_, epoch) in ways.items():
-            if not name.startswith("alone"):
-                epoch(number)
+        for name, (core, epoch) in learning.items():
+            epoch(number)
+            if number >= options.accuracy - LAST:
+                found[name].append(measured(core, dataset))
     if options.accuracy:
-        print(f"\naccuracy on {len(dataset.val)} val pictures after {options.accuracy} epochs:")
-        for name, (core, _) in ways.items():
-            if not name.startswith("alone"):
-                print(f"  {name}: {accuracy(core, dataset):.1%}")
+        # One epoch's accuracy on so few pictures jumps by five per cent from one to the next.
+        print(
+            f"\n{len(dataset.val)} val pictures, means of epochs {options.accuracy - LAST + 1} to "
+            f"{options.accuracy}:"
+        )
+        for name, values in found.items():
+            (right, loss), (spread, _) = np.mean(values, axis=0), np.std(values, axis=0)
+            print(f"  {name}: accuracy {right:.1%} (deviation {spread:.1%}), loss {loss:.3f}")
 
 
 def print_table(rates: dict[str, list[float]]) -> None:

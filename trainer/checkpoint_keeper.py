@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from edge_runtime.errors import StorageError
 from trainer.fit_state import Checkpoint, write_checkpoint
 
 # Writing may take a twentieth of the time. A full-size article_cnn is 230 MB with its optimizer:
@@ -52,7 +53,12 @@ class CheckpointKeeper:
         if self._file is None or self._latest is None or self._is_written:
             return
         began = time.monotonic()
-        write_checkpoint(self._file, self._latest)
+        try:
+            write_checkpoint(self._file, self._latest)
+        except StorageError as exc:
+            if not self._file.exists():
+                raise
+            raise StorageError(f"{exc} --resume goes on from the epoch that is kept.") from exc
         self._is_written = True
         now = time.monotonic()
         self._not_before = now + COST_FACTOR * (now - began)

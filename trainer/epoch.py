@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # What a certainly wrong answer costs at most: Keras' own bound.
 LEAST_PROBABILITY = 1e-7
+# No training comes back from there; weights that have run away may never become NaN.
+_MOST_LOSS = 1e6
 
 
 def learn(
@@ -40,7 +42,7 @@ def learn(
         their moving average, where the optimizer keeps one.
 
     Raises:
-        DivergedError: when the loss is no longer finite after some batch.
+        DivergedError: when the loss is no longer finite after some batch, or beyond all measure.
     """
     from trainer.batches import LearningBatches
     from trainer.keras_quiet import keras
@@ -56,8 +58,10 @@ def learn(
 
         def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
             loss = (logs or {}).get("loss", 0.0)
-            if not math.isfinite(loss):
-                raise DivergedError(f"loss became {loss} in batch {batch + 1} of {len(batches)}")
+            if not math.isfinite(loss) or loss > _MOST_LOSS:
+                raise DivergedError(
+                    f"loss became {loss:.3g} in batch {batch + 1} of {len(batches)}"
+                )
 
         def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
             # `self.model`, not `model`: JAX' variables lag behind until Keras is asked this way.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.util
 import os
+import re
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +20,10 @@ if TYPE_CHECKING:
     import keras
 
     from trainer.pictures import Pixels
+
+
+# What JAX raises where processes no longer hear each other; none of its classes is public.
+_LOST = re.compile(r"^(Jax|Xla)RuntimeError|Gloo|NCCL|heartbeat")
 
 
 @dataclass(frozen=True)
@@ -149,6 +157,31 @@ def _initialise(options: TeamOptions) -> None:
         why = " ".join(str(exc).split())[:200]
         where = options.coordinator or "the cluster"
         raise TeamError(f"--distributed: the processes of {where} did not meet: {why}") from exc
+
+
+@contextlib.contextmanager
+def while_all_live(team: Team) -> Iterator[None]:
+    """Raises TeamError in place of JAX' own error where another process has died.
+
+    JAX' end would then wait minutes for that process, and abort: this one leaves without it.
+    """
+    try:
+        yield
+    except Exception as exc:
+        if team.processes == 1 or not _LOST.search(f"{type(exc).__name__}: {exc}"):
+            raise
+        atexit.register(_leave_at_once)  # before what JAX has registered
+        why = " ".join(str(exc).split())[:120]
+        raise TeamError(
+            f"--distributed: another process is gone ({why}). Start all of them again with "
+            "--resume."
+        ) from exc
+
+
+def _leave_at_once() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def leave_team() -> None:

@@ -45,7 +45,15 @@ from trainer.record import (
     read_record,
 )
 from trainer.report import render_report
-from trainer.team import ALONE, Team, TeamOptions, join_team, leave_team, require_same
+from trainer.team import (
+    ALONE,
+    Team,
+    TeamOptions,
+    join_team,
+    leave_team,
+    require_same,
+    while_all_live,
+)
 from trainer.weights import weights_sha256
 
 if TYPE_CHECKING:
@@ -101,11 +109,13 @@ def train_together(
         The run in the process that leads; `None` in the others, which write nothing.
 
     Raises:
-        TeamError: when the processes do not find each other.
+        TeamError: when the processes do not find each other, or one of them dies.
         EdgeproofError: as `train`.
     """
     resolve(options)  # nobody should wait for others because of a misspelt option
-    return _train(data, out, options, join_team(team))
+    joined = join_team(team)
+    with while_all_live(joined):
+        return _train(data, out, options, joined)
 
 
 def _train(
@@ -115,7 +125,10 @@ def _train(
     resolve(options)  # a misspelt option is told of before anything is looked at
     _require_free(data, out, options)
     if options.resume and _is_finished(out):
-        return TrainedRun(out, read_record(out)) if team.leads else None
+        if not team.leads:
+            return None
+        print_note(f"{out}: was finished before, and is left as it is; --overwrite trains anew.")
+        return TrainedRun(out, read_record(out))
     require_packages("Training")
     require_monitor_packages(options.tensorboard, options.mlflow)
     require_writable_folder(out)

@@ -101,3 +101,19 @@ def test_processes_with_other_options_end_in_one_line(tmp_path: Path):
     for process in both:
         said = finished(process, code=1)
         assert "differ in what they train" in said and "Traceback" not in said
+
+
+def test_a_process_that_dies_ends_the_other_in_one_line_and_resume_goes_on(tmp_path: Path):
+    data = colours(tmp_path / "data", seed=1)
+    command = ["train", data, "-a", "resnet8", "--size", "24", "--no-cache", "--batch-size", "8"]
+    command += ["--out", tmp_path / "run", "--epochs", "500", "--patience", "500"]
+    command += ["--distributed", "--processes", "2"]
+    command += ["--coordinator", f"127.0.0.1:{free_port()}", "--process-id"]
+    leader, other = (start(*command, number, **JAX) for number in ("0", "1"))
+    assert leader.stdout is not None
+    assert any("epoch 2/" in line for line in leader.stdout)
+    other.kill()
+    said = finished(leader, code=1)
+    other.communicate()
+    assert "another process is gone" in said and "--resume" in said and "Traceback" not in said
+    assert (tmp_path / "run" / "checkpoint.npz").is_file()

@@ -116,11 +116,13 @@ def test_finished_run_is_not_replaced_unasked(trained):
         train(data, trained.folder, QUICK)
 
 
-def test_resuming_a_finished_run_does_nothing(trained):
+def test_resuming_a_finished_run_does_nothing_and_says_so(trained, capsys):
     before = trained.model.stat().st_mtime_ns
+    capsys.readouterr()
     again = train(trained.record.data.root, trained.folder, TrainOptions(side=24, resume=True))
     assert again.record == trained.record
     assert trained.model.stat().st_mtime_ns == before
+    assert "was finished before" in capsys.readouterr().err
 
 
 def test_overwrite_replaces(two_colours, tmp_path):

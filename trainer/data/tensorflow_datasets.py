@@ -65,9 +65,11 @@ def _prepared(name: str, data_dir: str | None) -> Any:
 def _errors(source: str) -> Iterator[None]:
     try:
         yield
-    except (DataError, OSError):
+    except DataError:
         raise
     except Exception as exc:  # the library raises whatever its downloads and builders meet
+        if isinstance(exc, OSError) and exc.errno is not None:
+            raise  # of the disk; what downloads raise is an OSError too, without a number
         # Of an unknown name, the library's message goes on with all those that it knows.
         text = str(exc).split("Available datasets")[0].strip().rstrip(".")
         why = one_line(text, 200) or type(exc).__name__

@@ -30,7 +30,7 @@ from trainer.explain.clips import clips_of
 from trainer.explain.opened import MapLayer, OpenedModel
 from trainer.explain.overlays import (
     LONGEST_SIDE,
-    attribution_picture,
+    attribution_on_frame,
     filter_grid,
     heat_on_frame,
     map_grid,
@@ -262,10 +262,11 @@ class _Work:
         label = best if self._wanted is None else self._wanted
         attribution = integrated_gradients(model, pixels, label)
         heat = heat_on_frame(shown, grad_cam(model, pixels, label), record.preprocess)
+        tinted = attribution_on_frame(shown, attribution.values, record.preprocess)
         pictures = {
             "picture": screen_sized(film_strip(shown)),
             "gradcam": screen_sized(film_strip(heat)),
-            "integrated": attribution_picture(film_strip(attribution.values)),
+            "integrated": screen_sized(film_strip(tinted)),
             **self._maps(pixels),
         }
         files = {

@@ -12,6 +12,8 @@ from edge_runtime.preprocess import Preprocess, resize_exact
 # Pictures of explanations are for screens.
 LONGEST_SIDE = 960
 _MOST_HEAT = 0.65
+_PALENESS = 0.35
+_FOR_BGR, _AGAINST_BGR = (0, 0, 255), (255, 0, 0)
 _GAP = 2
 
 
@@ -41,20 +43,40 @@ def heat_on_frame(frame_bgr: np.ndarray, heat: np.ndarray, preprocess: Preproces
     return out
 
 
-def attribution_picture(values: np.ndarray) -> np.ndarray:
-    """What speaks for (red) and against (blue) a label, on white: uint8 BGR, (H, W, 3).
+def attribution_on_frame(
+    frame_bgr: np.ndarray, values: np.ndarray, preprocess: Preprocess
+) -> np.ndarray:
+    """What speaks for (red) and against (blue) a label, over a pale copy of a frame, or of frames.
 
     Args:
-        values: float64, (H, W, 3): each pixel's contribution.
+        frame_bgr: as of `heat_on_frame`.
+        values: float64, ([frames,] H, W, 3): what each pixel of the model's input contributes.
+
+    Returns:
+        As `heat_on_frame`.
     """
     per_pixel = values.sum(axis=-1)
-    # The largest few pixels would leave all others white.
+    # The largest few pixels would leave all others pale.
     most = float(np.percentile(np.abs(per_pixel), 99.5)) or 1.0
-    share = np.clip(per_pixel / most, -1, 1)
-    strength = np.abs(share)
-    blue = np.where(share > 0, 1 - strength, 1.0)
-    red = np.where(share > 0, 1.0, 1 - strength)
-    return np.round(255 * np.stack([blue, 1 - strength, red], axis=-1)).astype(np.uint8)
+    share = np.clip(per_pixel / most, -1, 1).astype(np.float32)
+    if frame_bgr.ndim == 4:
+        pairs = zip(frame_bgr, share, strict=True)
+        return np.stack([_tinted(*pair, preprocess) for pair in pairs])
+    return _tinted(frame_bgr, share, preprocess)
+
+
+def _tinted(frame_bgr: np.ndarray, share: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    out = screen_sized(frame_bgr)
+    seen, of_input = preprocess.windows(*out.shape[:2])
+    pale = 255 - _PALENESS * (255 - cv2.cvtColor(out, cv2.COLOR_BGR2GRAY).astype(np.float32))
+    out = np.repeat(np.round(pale).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
+    inside = np.ascontiguousarray(share[of_input.slices])
+    sized = cv2.resize(inside, (seen.width, seen.height), interpolation=cv2.INTER_LINEAR)
+    colours = np.where(sized[..., np.newaxis] > 0, _FOR_BGR, _AGAINST_BGR).astype(np.float32)
+    weight = np.abs(sized)[..., np.newaxis]
+    under = out[seen.slices].astype(np.float32)
+    out[seen.slices] = np.round(under * (1 - weight) + colours * weight).astype(np.uint8)
+    return out
 
 
 def filter_grid(kernel: np.ndarray, side: int = 32) -> np.ndarray:

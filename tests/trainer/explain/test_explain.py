@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import edgeproof
 from edge_runtime.errors import EdgeproofError
 from edge_runtime.preprocess import Preprocess
-from trainer.explain.overlays import LONGEST_SIDE, attribution_picture, filter_grid, heat_on_frame
+from trainer.explain.overlays import LONGEST_SIDE, attribution_on_frame, filter_grid, heat_on_frame
 
 
 def explain(*arguments: object) -> str:
@@ -112,11 +112,17 @@ def test_large_frames_become_screen_sized():
 def test_for_is_red_and_against_is_blue():
     values = np.zeros((2, 2, 3))
     values[0, 0], values[1, 1] = 1.0, -1.0
-    shown = attribution_picture(values)
+    # A wide picture, which the model sees as a square: its colours lie where it has them.
+    frame = np.full((20, 40, 3), 255, np.uint8)
+    seen = Preprocess(width=2, height=2, fit="stretch")
+    shown = attribution_on_frame(frame, values, seen)
+    assert shown.shape == frame.shape
     assert shown[0, 0].tolist() == [0, 0, 255]
-    assert shown[1, 1].tolist() == [255, 0, 0]
-    assert shown[0, 1].tolist() == [255, 255, 255]
-    assert (attribution_picture(np.zeros((2, 2, 3))) == 255).all()
+    assert shown[-1, -1].tolist() == [255, 0, 0]
+    assert shown[0, -1].tolist() == [255, 255, 255]
+    assert (attribution_on_frame(frame, np.zeros((2, 2, 3)), seen) == 255).all()
+    several = attribution_on_frame(np.stack([frame] * 2), np.stack([values, -values]), seen)
+    assert several[1, 0, 0].tolist() == [255, 0, 0]
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
