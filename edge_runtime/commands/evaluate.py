@@ -271,8 +271,9 @@ def _print_table(made: list[Evaluation]) -> None:
     pictures = count_of(first.scores.samples, f"{first.pictures.split} picture".strip())
     name = escape(printable(str(first.examinee.facts.get("bundle", ""))))
     table = Table(title=f"{name} on {pictures}", title_justify="left", box=box.SIMPLE_HEAD)
+    table.padding = 0  # eight columns on 80 characters; the box has a space between them
     table.add_column("variant", no_wrap=True)
-    for column in ("accuracy", "95 % interval", "balanced", "macro F1", "AUC", "ECE", "at its T"):
+    for column in ("accuracy", "95 % interval", "balanced", "macro F1", "AUC", "ECE", "ECE at T"):
         table.add_column(column, justify="right")
     for one in made:
         scores, calibrated = one.scores, one.scores.calibrated
