@@ -213,11 +213,7 @@ def _require_plain(file: Path, structure: Any, tf_keras: Any) -> None:
         kind, config, called = entry["class_name"], inner_config(entry), called_in_words(entry)
         module = str(entry.get("module") or "keras").split(".")[0]
         if kind not in known or module not in ("keras", "tf_keras"):
-            raise RunError(
-                f"{file}: {called} is a {kind!r}, which is no layer of Keras; its code is not in "
-                "the file. Put Keras layers in its place and save the model again, or --trust it "
-                "where that code can be imported."
-            )
+            raise not_keras_own(file, entry)
         function = config.get("function")
         if kind in _FUNCTION_LAYERS and not _ARITHMETIC.fullmatch(str(function)):
             raise RunError(
@@ -237,9 +233,23 @@ def require_no_code(file: Path, structure: Any) -> None:
             )
 
 
+def not_keras_own(file: Path, entry: dict[str, Any]) -> RunError:
+    """The error for an object whose class or function is somebody else's."""
+    kind = entry["class_name"]
+    is_what = "is" if kind == "function" else f"is a {kind!r}, which is"
+    noun = "function" if kind == "function" else "layer"
+    return RunError(
+        f"{file}: {called_in_words(entry)} {is_what} no {noun} of Keras; its code is not in the "
+        "file. Where that code is, save the model as a SavedModel, which converts "
+        "(model.export('FOLDER')); or put Keras layers in its place and save it again."
+    )
+
+
 def called_in_words(entry: dict[str, Any]) -> str:
     """What an error calls an object that a structure describes."""
     config = inner_config(entry)
+    if entry.get("class_name") == "function":  # an activation of somebody's own
+        return f"the function {str(entry.get('config'))[:100]!r}"
     return f"layer {config['name']!r}" if "name" in config else "part of the model"
 
 

@@ -16,8 +16,8 @@ from converters.errors import RunError, brief
 from converters.keras2 import (
     MAX_STRUCTURE_BYTES,
     MAX_WEIGHT_BYTES,
-    called_in_words,
     described_objects,
+    not_keras_own,
     require_no_code,
     require_whole,
 )
@@ -109,14 +109,10 @@ def require_plain_objects(file: Path, structure: Any, keras: Any) -> None:
     operations = set(vars(keras.ops)) | set(vars(keras.activations))
     known -= {"Lambda"}
     for entry in described_objects(_built(structure)):
-        kind, called = entry["class_name"], called_in_words(entry)
+        kind = entry["class_name"]
         module = str(entry.get("module") or "keras")
         is_function = kind == "function" and str(entry.get("config")) in operations
         is_operation = module.startswith("keras.src.ops") and kind.isidentifier()
         own = module.split(".")[0] == "keras" and (kind in known or is_operation)
         if not own and not is_function:
-            raise RunError(
-                f"{file}: {called} is a {kind!r} of {module!r}, which is no layer of Keras; its "
-                "code is not in the file. Where that code is, model.export('FOLDER') makes a "
-                "SavedModel, which converts; or put Keras layers in its place and save it again."
-            )
+            raise not_keras_own(file, entry)
