@@ -68,14 +68,14 @@ def attribution_on_frame(
 def _tinted(frame_bgr: np.ndarray, share: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     out = screen_sized(frame_bgr)
     seen, of_input = preprocess.windows(*out.shape[:2])
-    pale = 255 - _PALENESS * (255 - cv2.cvtColor(out, cv2.COLOR_BGR2GRAY).astype(np.float32))
+    pale = 255 - _PALENESS * (255 - out.mean(axis=-1, dtype=np.float32))
     out = np.repeat(np.round(pale).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
-    inside = np.ascontiguousarray(share[of_input.slices])
-    sized = cv2.resize(inside, (seen.width, seen.height), interpolation=cv2.INTER_LINEAR)
-    colours = np.where(sized[..., np.newaxis] > 0, _FOR_BGR, _AGAINST_BGR).astype(np.float32)
-    weight = np.abs(sized)[..., np.newaxis]
-    under = out[seen.slices].astype(np.float32)
-    out[seen.slices] = np.round(under * (1 - weight) + colours * weight).astype(np.uint8)
+    for sign, colour in ((1, _FOR_BGR), (-1, _AGAINST_BGR)):
+        levels = np.round(255 * np.maximum(sign * share[of_input.slices], 0)).astype(np.uint8)
+        sized = resize_exact(np.ascontiguousarray(levels), width=seen.width, height=seen.height)
+        weight = sized.astype(np.float32)[..., np.newaxis] / 255
+        under = out[seen.slices].astype(np.float32)
+        out[seen.slices] = np.round(under * (1 - weight) + np.array(colour, np.float32) * weight)
     return out
 
 
