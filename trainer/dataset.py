@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from edge_runtime.clip import Clip
+from edge_runtime.clip import VIDEO_SUFFIXES, Clip
+from edge_runtime.images import IMAGE_SUFFIXES
 from edge_runtime.preprocess import Preprocess
 from trainer.data.kinds import look
 from trainer.data.pixel_cache import pixel_cache
@@ -125,8 +126,18 @@ def _require_pictures(
             )
             raise DataError(
                 f"{folder.class_place(part, label)}: holds no readable {what}; add some or remove "
-                "it."
+                f"it.{_other_kind(folder, clip)}"
             )
+
+
+def _other_kind(folder: PictureFolder, clip: Clip | None) -> str:
+    """What the data is for instead, as a further sentence; empty where it is nothing else."""
+    suffixes = IMAGE_SUFFIXES if clip else VIDEO_SUFFIXES
+    if not any(Path(each.path).suffix.lower() in suffixes for each in folder.skipped):
+        return ""
+    if clip:
+        return " There are pictures: a model of pictures learns from them, such as the default."
+    return " There are videos: a model of clips learns from them, -a cnn_gru."
 
 
 def _split(

@@ -178,6 +178,14 @@ def test_too_few_pictures_for_a_split(colours, tmp_path):
         load(tmp_path / "d")
 
 
+def test_videos_are_told_from_pictures(tmp_path):
+    for name in ("jump", "run"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "clip.mp4").write_bytes(b"0")
+    with pytest.raises(DataError, match=r"There are videos: .* -a cnn_gru"):
+        load(tmp_path)
+
+
 def test_a_pipe_is_not_waited_for(two_colours):
     os.mkfifo(two_colours / "red" / "pipe.jpg")
     skipped = load(two_colours).skipped[0]
