@@ -42,7 +42,6 @@ JOBS = (
     Job("cats", "cats_vs_dogs", ""),
     Job("hymenoptera", "hymenoptera", ""),
     Job("cifar10", "cifar10", ""),
-    Job("cats_article", "cats_vs_dogs", "--architecture article_cnn"),
     Job("hymenoptera_article", "hymenoptera", "--architecture article_cnn"),
 )
 
