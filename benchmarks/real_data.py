@@ -125,7 +125,8 @@ def main() -> None:
         "",
         "Made by `benchmarks/real_data.py`; every number was measured in that run. Latencies are "
         "medians of single inferences on the machine that ran it, a virtual one with two cores: "
-        "compare them with each other, not with a board's. ImageNet's weights lay in Keras' cache.",
+        "compare them with each other, not with a board's. ImageNet's weights lay in Keras' cache; "
+        "a run that was there already was not trained again, and its seconds are of that time.",
         "",
     ]
     cached_weights(options.data, options.work)
