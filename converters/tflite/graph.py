@@ -19,6 +19,8 @@ from converters.errors import ConversionError
 _OP = schema.BuiltinOperator
 _FILE_IDENTIFIER = b"TFL3"
 _NO_TENSOR = -1
+# PLACEHOLDER_FOR_GREATER_OP_CODES: the old field has eight bits.
+_MOST_DEPRECATED = 127
 # `force_align: 16` of Buffer.data in the schema, which Python's object writer leaves out.
 _BUFFER_ALIGNMENT = 16
 _TYPE_NAMES = {code: name for name, code in vars(schema.TensorType).items() if name[0] != "_"}
@@ -390,14 +392,15 @@ class TfliteGraph:
         # Older files have the small codes in the deprecated field only.
         return max(code.builtinCode, code.deprecatedBuiltinCode)
 
-    def _operator_code(self, builtin: int) -> int:
-        """Index of the operator code; added when the model has not used it before."""
-        for index, code in enumerate(self._model.operatorCodes):
-            if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin:
+    def _operator_code(self, builtin: int, version: int | None = None) -> int:
+        """Index of the operator code, of that version or of any; added where there is none."""
+        for index, known in enumerate(self._model.operatorCodes):
+            same = max(known.builtinCode, known.deprecatedBuiltinCode) == builtin
+            if same and version in (None, known.version):
                 return index
         code = schema.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = builtin
-        code.version = 2  # of QUANTIZE and DEQUANTIZE: all integer types
+        code.builtinCode, code.deprecatedBuiltinCode = builtin, min(builtin, _MOST_DEPRECATED)
+        code.version = version or 2  # of QUANTIZE and DEQUANTIZE: all integer types
         self._model.operatorCodes.append(code)
         return len(self._model.operatorCodes) - 1
 

@@ -120,7 +120,8 @@ class _Work:
             target = self._answer_in_integers(operator)
             one_step = self.inner.tensors[target].quantization if code in _MOVING else None
         operator.inputs = [self._integer(operator, int(i), one_step) for i in operator.inputs]
-        operator.opcodeIndex = self._code_of_version(code, _VERSIONS[code])
+        # A code of its own: what stays in float keeps the lower version.
+        operator.opcodeIndex = self.graph._operator_code(code, _VERSIONS[code])
 
     def _answer_in_integers(self, operator: Any) -> int:
         """Let it make int8, and what still reads the float read that."""
@@ -190,18 +191,6 @@ class _Work:
     def _insert(self, operator: Any, *, before: Any = None, behind: Any = None) -> None:
         place = self.inner.operators.index(before or behind) + (behind is not None)
         self.inner.operators.insert(place, operator)
-
-    def _code_of_version(self, code: int, version: int) -> int:
-        """An operator code of its own: what stays in float keeps the lower version."""
-        entry = schema.OperatorCodeT()
-        entry.builtinCode, entry.version = code, version
-        entry.deprecatedBuiltinCode = min(code, 127)
-        for index, known in enumerate(self.graph._model.operatorCodes):
-            same = max(known.builtinCode, known.deprecatedBuiltinCode) == code
-            if same and known.version == version:
-                return index
-        self.graph._model.operatorCodes.append(entry)
-        return len(self.graph._model.operatorCodes) - 1
 
 
 def _steps(low: float, high: float) -> Any:
