@@ -330,5 +330,5 @@ def test_functions_of_other_modules_are_refused(theirs, tmp_path: Path):
                 }
                 content = json.dumps(structure).encode()
             new.writestr(name, content)
-    with pytest.raises(ValueError, match="no layer of Keras"):
+    with pytest.raises(ValueError, match="no function of Keras"):
         load_keras(file)
