@@ -24,6 +24,7 @@ _WHY = {
     errno.EPERM: "no permission to write there; choose another place or change its permissions",
     errno.EROFS: "that file system is read-only; choose another place",
     errno.EEXIST: "a part of that path is a file, not a folder; choose another place",
+    errno.ENOENT: "no folder can be made there; choose another place",
     errno.ENAMETOOLONG: "that name is too long; choose a shorter one",
     errno.ENOTDIR: "a part of that path is a file, not a folder; choose another place",
 }
@@ -132,21 +133,19 @@ def _swap(new: Path, final: Path) -> None:
 def require_writable_folder(folder: Path) -> None:
     """Find out now, before minutes of work, whether `folder` can be made and written into.
 
-    Leaves nothing behind: folders made for the trial are removed again.
+    Leaves nothing behind. Folders that are missing are tried below one of this trial's own: under
+    their own names, another process may rely on them when the trial takes them away again.
 
     Raises:
         StorageError: when it cannot.
     """
-    missing = [p for p in [folder, *folder.parents] if not p.exists()]
     with storage_errors(folder):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder) as trial:
-                trial.write(b"\0")
-        finally:
-            for made in missing:
-                with contextlib.suppress(OSError):
-                    made.rmdir()
+        there = next(p for p in [folder, *folder.parents] if os.path.lexists(p))
+        with tempfile.TemporaryDirectory(prefix=".trial.", suffix=".part", dir=there) as trial:
+            deepest = Path(trial, folder.relative_to(there))
+            deepest.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=deepest) as file:
+                file.write(b"\0")
 
 
 def sha256_file(path: Path) -> str:

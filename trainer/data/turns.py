@@ -33,8 +33,10 @@ def one_at_a_time(folder: Path, does: str) -> Iterator[None]:
     handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         _wait(handle, does)
-        yield
-        file.unlink(missing_ok=True)
+        try:
+            yield
+        finally:  # it is ours: nobody else may take it away
+            file.unlink(missing_ok=True)
     finally:
         os.close(handle)
 
