@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import lzma
 import shutil
 import stat
@@ -65,9 +66,7 @@ def unpack(archive: Path, folder: Path) -> None:
             path = _path_of(archive, member)
             budget.take(member)
             if path is not None and not member.is_folder:
-                target = folder / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _copy(archive, member, open_member(member), target)
+                _copy(archive, member, open_member(member), folder / path)
             advance(1)
 
 
@@ -118,10 +117,19 @@ def _path_of(archive: Path, member: Member) -> PurePosixPath | None:
 
 def _copy(archive: Path, member: Member, source: IO[bytes], target: Path) -> None:
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with source, target.open("xb") as out:
             shutil.copyfileobj(source, out, _COPY_BYTES)
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as exc:
-        raise DataError(f"{archive}: holds {_shown(member)} twice; not unpacked.") from exc
+        raise DataError(
+            f"{archive}: holds {_shown(member)} twice, or a file as a folder as well; not unpacked."
+        ) from exc
+    except OSError as exc:
+        if exc.errno != errno.ENAMETOOLONG:
+            raise
+        raise DataError(
+            f"{archive}: {_shown(member)} is a longer name than a file may have; not unpacked."
+        ) from exc
 
 
 def _shown(member: Member) -> str:

@@ -118,7 +118,7 @@ def test_a_hostile_tar_leaves_nothing(tmp_path, options, fields, problem):
     with pytest.raises(DataError, match=problem):
         look(str(archive), options)
     assert not (tmp_path / "out.png").exists()
-    assert not [p for p in (tmp_path / "cache" / "sets").iterdir() if p.suffix != ".lock"]
+    assert not list((tmp_path / "cache" / "sets").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -191,6 +191,25 @@ def test_the_same_path_twice_is_refused(tmp_path, options):
         packed.writestr("red/a.png", b"1")
         packed.writestr("red/a.png", b"2")
     with pytest.raises(DataError, match=r"holds red/a\.png twice"):
+        look(str(tmp_path / "p.zip"), options)
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        pytest.param(["red/a.png", "red/a.png/b.png"], "a file as a folder", id="file-first"),
+        pytest.param(["red/a.png", "red/a.png/b/c.png"], "a file as a folder", id="deep"),
+        pytest.param(["red/a.png/b.png", "red/a.png"], "a file as a folder", id="folder-first"),
+        pytest.param([f"red/{'a' * 300}.png"], "a longer name than a file may have", id="long"),
+        pytest.param([f"{'a' * 300}/b.png"], "a longer name than a file may have", id="long-class"),
+        pytest.param(["a/" * 3000 + "b.png"], "a longer name than a file may have", id="long-path"),
+    ],
+)
+def test_names_that_no_disk_takes_are_the_archives_fault(tmp_path, options, names, problem):
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as packed:
+        for name in names:
+            packed.writestr(name, b"1")
+    with pytest.raises(DataError, match=rf"p\.zip: .*{problem}"):
         look(str(tmp_path / "p.zip"), options)
 
 
