@@ -5,11 +5,35 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
-from typing import TypeVar
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, TypeVar
 
 from edge_runtime.text import printable
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 T = TypeVar("T")
+
+_silent = ContextVar("silent", default=False)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Show nothing while the body runs: another process shows it for all of them."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
+
+
+def console() -> Console:
+    """Standard error as it is now, whatever it is redirected to later; silent where told so."""
+    # rich is imported late: the camera loop starts without it.
+    from rich.console import Console
+
+    return Console(file=sys.stderr, quiet=_silent.get())
 
 
 @contextmanager
@@ -19,8 +43,6 @@ def progress_bars() -> Iterator[Callable[[str, int | None], Callable[[int], None
     What is given takes a bar's description and total and gives the function to call with each
     step's size, from any thread.
     """
-    # rich is imported here: the camera loop starts without it.
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         Progress,
@@ -32,10 +54,9 @@ def progress_bars() -> Iterator[Callable[[str, int | None], Callable[[int], None
     )
 
     columns = [SpinnerColumn(), TextColumn("{task.description}"), BarColumn()]
-    # The stream as it is now: quantisers that chatter are redirected while the bars run.
-    console = Console(file=sys.stderr)
+    # Quantisers that chatter are redirected while the bars run.
     with Progress(
-        *columns, TaskProgressColumn("{task.fields[count]}"), TimeElapsedColumn(), console=console
+        *columns, TaskProgressColumn("{task.fields[count]}"), TimeElapsedColumn(), console=console()
     ) as bars:
 
         def add(description: str, total: int | None) -> Callable[[int], None]:
@@ -71,14 +92,14 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
 
 def print_note(text: str) -> None:
     """Say on standard error, in a line of its own, what a person may want to know of a long job."""
-    print(f"note: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201
+    if not _silent.get():
+        print(f"note: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 @contextmanager
 def status_line(description: str) -> Iterator[Callable[[str], None]]:
     """Show a spinner while the body runs; the body says what it is at with what it is given."""
-    from rich.console import Console
     from rich.markup import escape
 
-    with Console(stderr=True).status(description) as status:
+    with console().status(description) as status:
         yield lambda step: status.update(f"{description}: {escape(step)}")

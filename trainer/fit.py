@@ -87,7 +87,7 @@ class _Loop:
         self.learner, self.train, self.val, self.plan, self.state = learner, train, val, plan, state
         self.keeper = CheckpointKeeper(plan.checkpoint if plan.team.leads else None)
         self.steps = steps_per_epoch(train, plan.batch_size)
-        self.display = FitDisplay(plan.stages, batches=self.steps, shown=plan.team.leads)
+        self.display = FitDisplay(plan.stages, batches=self.steps)
         self.asked = None if plan.team.is_one_device else TeamAnswers(learner, plan.team)
         self.weights = class_weights(train.labels) if plan.recipe.balance == "weights" else None
         penalise_weights(learner, plan.recipe)

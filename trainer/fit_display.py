@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from edge_runtime.progress import console
 from trainer.architectures import Stage
 from trainer.fit_state import FitState
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class FitDisplay:
     """Shows a training's progress while the `with` block runs."""
 
-    def __init__(self, stages: tuple[Stage, ...], *, batches: int, shown: bool = True) -> None:
+    def __init__(self, stages: tuple[Stage, ...], *, batches: int) -> None:
         self._at_most = sum(stage.epochs for stage in stages)
         self._title = ""
         self._bar = Progress(
@@ -27,7 +27,7 @@ class FitDisplay:
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
-            console=Console(stderr=True, quiet=not shown),
+            console=console(),
             transient=True,
         )
         self._task = self._bar.add_task("preparing", total=batches)

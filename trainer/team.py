@@ -199,12 +199,32 @@ def require_same(what: str, value: int) -> None:
     """
     from jax.experimental import multihost_utils
 
-    values = np.asarray(multihost_utils.process_allgather(np.int32(value))).ravel()
+    with _without_greeting():
+        values = np.asarray(multihost_utils.process_allgather(np.int32(value))).ravel()
     if (values != values[0]).any():
         raise TeamError(
             f"--distributed: the processes differ in {what} ({', '.join(map(str, values))}); give "
             "all of them the same options, and let them see the same files."
         )
+
+
+@contextlib.contextmanager
+def _without_greeting() -> Iterator[None]:
+    """Gloo greets those it has met on standard output, which is for the command's result."""
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # no standard output at all, as in some services
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class TeamAnswers:

@@ -9,7 +9,7 @@ import os
 import platform
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from edge_runtime.errors import StorageError
 from edge_runtime.files import require_writable_folder, sha256_file, staged_file, write_text
 from edge_runtime.head import Head
-from edge_runtime.progress import print_note
+from edge_runtime.progress import print_note, silence
 from trainer.augment import augmentation
 from trainer.dataset import Dataset
 from trainer.errors import (
@@ -114,7 +114,7 @@ def train_together(
     """
     resolve(options)  # nobody should wait for others because of a misspelt option
     joined = join_team(team)
-    with while_all_live(joined):
+    with while_all_live(joined), nullcontext() if joined.leads else silence():
         return _train(data, out, options, joined)
 
 
@@ -125,17 +125,14 @@ def _train(
     resolve(options)  # a misspelt option is told of before anything is looked at
     _require_free(data, out, options)
     if options.resume and _is_finished(out):
-        if not team.leads:
-            return None
         print_note(f"{out}: was finished before, and is left as it is; --overwrite trains anew.")
-        return TrainedRun(out, read_record(out))
+        return TrainedRun(out, read_record(out)) if team.leads else None
     require_packages("Training")
     require_monitor_packages(options.tensorboard, options.mlflow)
     require_writable_folder(out)
     with _kept_if_begun(out, overwrite=options.overwrite):
-        tell = print_note if team.leads else lambda text: None
         settled = _require_same_settings if team.processes > 1 else lambda settings: None
-        prepared = prepare(data, options, scratch=out, tell=tell, settled=settled)
+        prepared = prepare(data, options, scratch=out, tell=print_note, settled=settled)
         settings, dataset, head = prepared.settings, prepared.dataset, prepared.head
         core = prepared.core
         plan = _plan(settings, dataset, head, out, resume=options.resume, team=team)

@@ -154,6 +154,14 @@ def test_nan_loss_stops_with_advice(dataset, tmp_path):
         fit(new_core(), dataset.train, dataset.val, plan(tmp_path / "c.npz", explosive))
 
 
+def test_a_loss_beyond_all_measure_stops_although_it_is_a_number(dataset, tmp_path):
+    # Weights of a billion: logits that float32 holds, and no way back.
+    runaway = stage("head", rate=1e9)
+    message = r"loss became \S*e\+\d+ in batch \d of 2 of epoch 1 \(first\); training diverged"
+    with pytest.raises(DivergedError, match=message):
+        fit(new_core(), dataset.train, dataset.val, plan(tmp_path / "c.npz", runaway))
+
+
 def test_divergence_keeps_what_was_good_and_goes_on_at_another_rate(dataset, tmp_path):
     file = tmp_path / "c.npz"
     calm, wild = stage("head", epochs=2), stage(rate=1e30, name="tune")
