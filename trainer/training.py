@@ -159,8 +159,8 @@ def _fit_watched(
 ) -> FitState:
     if not plan.team.leads:
         return fit(core, dataset.train, dataset.val, plan)
-    shown = settings.as_dict()
-    with monitors(options.tensorboard, options.mlflow, name=name, settings=shown) as told:
+    settled = {"architecture": settings.architecture.name, **settings.as_dict()}
+    with monitors(options.tensorboard, options.mlflow, name=name, settings=settled) as told:
         return fit(core, dataset.train, dataset.val, replace(plan, monitors=told))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,8 @@ def _downloaded(
     make: Callable[..., Any], settings: dict[str, Any], spec: ModelSpec
 ) -> list[np.ndarray]:
     try:
-        with warnings.catch_warnings(), _patience(_SILENCE_S):
+        # Keras shows the download on standard output, which is for the command's result.
+        with redirect_stdout(sys.stderr), warnings.catch_warnings(), _patience(_SILENCE_S):
             # Of other input sizes than ImageNet's own: the weights are the same.
             warnings.simplefilter("ignore")
             bare = make(input_shape=(*spec.input_hw, 3), **{**settings, "weights": "imagenet"})

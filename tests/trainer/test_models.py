@@ -182,11 +182,12 @@ def test_file_that_is_no_weights_file(tmp_path):
         build("mobilenet_v2", alpha=0.35, weights=str(file))
 
 
-def test_failing_download_is_one_line(monkeypatch):
+def test_failing_download_is_one_line(monkeypatch, capsys):
     from trainer.keras_quiet import keras
 
     def no_network(*_arguments, weights=None, **_settings):
         if weights == "imagenet":
+            print("Downloading data from an address")  # as Keras does
             raise OSError("URL fetch failure: None -- [Errno -3] name resolution")
         return original(*_arguments, weights=weights, **_settings)
 
@@ -194,6 +195,7 @@ def test_failing_download_is_one_line(monkeypatch):
     monkeypatch.setattr(keras.applications, "MobileNetV2", no_network)
     with pytest.raises(WeightsError, match=r"could not be had .*check the network"):
         build("mobilenet_v2", alpha=0.35, weights="imagenet")
+    assert not capsys.readouterr().out  # that is for the command's result
 
 
 def test_epochs_are_shared_between_the_stages():
