@@ -10,6 +10,7 @@ import numpy as np
 from converters.float_graphs import INPUT_NAME
 from converters.quantisation_plan import QuantisationPlan
 from converters.sample import Sample
+from converters.tflite.channel_scaling import as_convolution
 from converters.tflite.graph import InputAffine, TfliteGraph
 from converters.tflite.probe import TensorProbe
 from converters.tflite.products import as_products
@@ -40,6 +41,7 @@ class Calibration:
     def _cut(self) -> tuple[InputAffine, bytes]:
         graph = TfliteGraph(self.tflite)
         affine = graph.cut_input_affine()
+        as_convolution(graph)
         # Pixels from -1 to 1 have 0 at level 127.5: as 127 or 128 each is off by half a level, the
         # same for all of them.
         level = round(affine.zero_point)

@@ -255,8 +255,7 @@ class TfliteGraph:
         """Remove the cast and the scaling of pixels; their float result becomes the input.
 
         Raises:
-            ConversionError: when the graph does not begin with a cast of uint8 pixels, or scales
-                each channel by itself.
+            ConversionError: when the graph does not begin with a cast of uint8 pixels.
         """
         graph = self._graph
         value, scale, offset, cut = graph.inputs[0], 1.0, 0.0, []
@@ -266,8 +265,7 @@ class TfliteGraph:
                 pass
             elif code in (_OP.MUL, _OP.ADD, _OP.SUB) and value == operator.inputs[0]:
                 constant = self._scalar(operator.inputs[1])
-                if constant is None:
-                    self._require_no_constant(operator)
+                if constant is None or self.is_clipped(operator):
                     break
                 if code == _OP.MUL:
                     scale, offset = scale * constant, offset * constant
@@ -283,14 +281,10 @@ class TfliteGraph:
         self._set_input(value)
         return InputAffine(scale, offset)
 
-    def _require_no_constant(self, operator: Any) -> None:
-        if self.constant(operator.inputs[1]) is not None:
-            raise ConversionError(
-                "The model scales each channel of its pixels by itself (as a Normalization layer "
-                "does): integers would round them a second time there, and levels would melt "
-                "together. Train with one Rescaling for all channels, or make another variant "
-                "(tflite-float16, tflite-dynamic, onnx-int8)."
-            )
+    def is_clipped(self, operator: Any) -> bool:
+        """Whether an activation is fused into an operator."""
+        none = schema.ActivationFunctionType.NONE
+        return getattr(operator.builtinOptions, "fusedActivationFunction", none) != none
 
     def shift_input(self, shift: float) -> bool:
         """Let every input be smaller by `shift`, with the same results.

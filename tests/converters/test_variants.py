@@ -211,15 +211,26 @@ def test_zero_between_two_levels_is_refused_where_nothing_takes_it_up():
         quantize_tflite.int8(calibration)
 
 
-def test_channels_scaled_one_by_one_are_refused():
+@pytest.mark.parametrize("scale", [1.0, 1 / 255])
+@pytest.mark.parametrize("recipe", [quantize_tflite.int8, quantize_tflite.int16x8])
+def test_channels_scaled_one_by_one_are_rounded_once(tmp_path: Path, recipe, scale: float):
     from converters.keras_quiet import keras
 
-    scaling = keras.layers.Normalization(mean=[120.0, 110.0, 100.0], variance=[3e3, 4e3, 5e3])
-    model = scaled(keras.layers.Rescaling(1.0), scaling)
-    calibration = Calibration(float_graphs.tflite_from_keras(model), any_pixels(2))
-    with pytest.raises(ConversionError, match="each channel of its pixels by itself"):
-        quantize_tflite.int8(calibration)
-    assert quantize_tflite.float16(calibration)  # floats round nothing twice
+    # ImageNet's, of torchvision.
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    unit = 255 * scale
+    scaling = keras.layers.Normalization(mean=mean * unit, variance=(std * unit) ** 2)
+    first = keras.layers.Conv2D(6, 3, padding="same")
+    model = scaled(keras.layers.Rescaling(scale), scaling, first=first)
+    pixels = any_pixels()
+    calibration = Calibration(float_graphs.tflite_from_keras(model), pixels)
+    file = tmp_path / "x.tflite"
+    file.write_bytes(recipe(calibration))
+    engine = load_engine("litert", file)
+    want = np.asarray(model(pixels, training=False))
+    assert np.abs(engine.dequantize(engine.infer(pixels)) - want).max() < 0.02
+    assert TfliteGraph(file.read_bytes()).operator_names()[:3] == ["QUANTIZE", "CONV_2D", "CONV_2D"]
+    assert quantize_tflite.float16(calibration)
 
 
 def test_a_model_with_attention_answers_numbers(tmp_path: Path):

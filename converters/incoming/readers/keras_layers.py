@@ -10,6 +10,7 @@ import numpy as np
 
 from converters.errors import RunError
 from converters.incoming.facts import Facts, PixelFacts, TensorFacts
+from converters.incoming.readers.spelled_scaling import is_spelled, spelled_scaling
 
 # A layer of scaling that leaves pixels of 0 to 255 larger than this was made for 0 to 1.
 _LARGEST_SCALED = 20.0
@@ -96,16 +97,18 @@ def _layers(model: Any) -> Iterator[Any]:
 
 def _pixels(model: Any) -> PixelFacts | None:
     """Whether the model scales pixels itself, and from which range."""
-    for layer in _layers(model):
+    for owner, layer in _steps(model):
         kind = type(layer).__name__
+        if is_spelled(layer):
+            found = spelled_scaling(owner, layer)
+            if found is None:
+                continue  # says nothing
+            return _inside(f"scaling ({found.names})", _takes_bytes(found.scale, found.offset))
         if kind == "Rescaling":
             scale, offset = (np.asarray(v, np.float64) for v in (layer.scale, layer.offset))
             if np.all(scale == 1) and np.all(offset == 0):
                 continue  # says nothing
-            small = np.abs(scale).max() * 255 <= _LARGEST_SCALED
-            # Caffe's way: a mean of bytes is taken away.
-            takes_bytes = small or np.abs(offset).max() > 2 * np.abs(scale).max()
-            return _inside(f"Rescaling layer {layer.name!r}", bool(takes_bytes))
+            return _inside(f"Rescaling layer {layer.name!r}", _takes_bytes(scale, offset))
         if kind == "Normalization":
             mean, variance = (np.asarray(v, np.float64) for v in (layer.mean, layer.variance))
             if np.all(mean == 0) and np.all(variance == 1):
@@ -115,6 +118,23 @@ def _pixels(model: Any) -> PixelFacts | None:
         if kind not in _BEFORE_WEIGHTS and not kind.startswith("Random"):
             return None
     return None
+
+
+def _steps(model: Any) -> Iterator[tuple[Any, Any]]:
+    """Layers and operators in order, each with the model that it is in."""
+    # Keras counts no operators among the layers; a Sequential has none.
+    for step in getattr(model, "operations", model.layers):
+        if getattr(step, "layers", None):
+            yield from _steps(step)
+        else:
+            yield model, step
+
+
+def _takes_bytes(scale: np.ndarray, offset: np.ndarray) -> bool:
+    """Whether scaling was made for pixels of 0 to 255, not of 0 to 1."""
+    small = np.abs(scale).max() * 255 <= _LARGEST_SCALED
+    # Caffe's way: a mean of bytes is taken away.
+    return bool(small or np.abs(offset).max() > 2 * np.abs(scale).max())
 
 
 def _inside(origin: str, takes_bytes: bool) -> PixelFacts:

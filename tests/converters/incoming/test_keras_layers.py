@@ -52,6 +52,42 @@ def test_the_range_of_pixels_is_read_off_the_scaling(scale: float, offset: objec
     assert (facts.pixels.scale if facts.pixels else None) == taken
 
 
+@pytest.mark.parametrize(
+    ("spelled", "taken"),
+    [
+        pytest.param("mobilenet_v2", 1.0, id="tf"),
+        pytest.param("densenet", 1.0, id="torch"),
+        pytest.param("resnet50", 1.0, id="caffe"),
+        pytest.param("from-one", 1 / 255, id="from-one"),
+        pytest.param("back-to-bytes", 1 / 255, id="back-to-bytes"),
+        pytest.param("efficientnet", None, id="none"),
+        pytest.param("nothing", None, id="nothing"),
+    ],
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_scaling_that_is_spelled_out_is_read(spelled: str, taken: float | None, inside: bool):
+    from converters.keras_quiet import keras
+
+    layers = keras.layers
+    image = keras.Input((None, None, 3))
+    own = {
+        "from-one": lambda x: x * 2 - 1,
+        "back-to-bytes": lambda x: layers.Rescaling(1 / 127.5, offset=-1)(x * 255),
+        "nothing": lambda x: (x / 2) * 2,
+    }
+    scaled = own.get(spelled) or getattr(keras.applications, spelled).preprocess_input
+    varied = layers.RandomFlip()(image)
+    if inside:
+        inner = keras.Input((None, None, 3))
+        scaled_image = keras.Model(inner, scaled(inner) + 0.0)(varied)
+    else:
+        scaled_image = scaled(varied)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(2, 3)(scaled_image))
+    facts = facts_of(Path("m.keras"), keras.Model(image, layers.Softmax()(x)))
+    assert (facts.pixels.scale if facts.pixels else None) == taken
+    assert taken is None or "inside the model" in facts.pixels.origin
+
+
 def test_means_of_bytes_in_a_normalization_are_of_pixels_to_255():
     from converters.keras_quiet import keras
 
