@@ -42,7 +42,7 @@ def head_of(
     ends_in = facts.ends_in
     kind: HeadKind = "logits"
     if single:
-        if inside and not ends_in:
+        if not ends_in and (inside or facts.last.lower() == "tanh"):
             # A linear unit that answers a probability looks like one that answers anything else.
             behind = f", {facts.last}," if facts.last else ""
             raise RunError(

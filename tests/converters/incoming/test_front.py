@@ -177,6 +177,13 @@ def test_a_linear_unit_is_no_probability_because_it_looks_like_one(kind: HeadKin
     assert head_of(raw, facts, "m.onnx", kind) == (Head(kind=kind), "--head")
 
 
+@pytest.mark.parametrize("last", ["tanh", "TANH", "Tanh"])
+def test_a_single_tanh_is_no_logit(last: str):
+    facts, raw = Facts(inputs=(), outputs=(), last=last), np.array([[-0.9], [0.9]], np.float32)
+    with pytest.raises(RunError, match=f"from -0.9 to 0.9, .*{last}"):
+        head_of(raw, facts, "m.onnx")
+
+
 @pytest.mark.parametrize(
     ("raw", "asked", "said"),
     [
