@@ -16,6 +16,7 @@ from converters.onnx.graph import OnnxGraph, fresh_model
 from converters.onnx.tidy import tidy
 from converters.tflite.graph import TfliteGraph
 from converters.tflite.large_weights import without_large_weights
+from converters.tflite.reshapes import fold_reshapes
 from converters.tflite.separate_clips import with_separate_clips
 from converters.unsupported import unsupported_operators
 from edge_runtime.quiet import Shared, python_output, quiet_native_stderr
@@ -36,7 +37,7 @@ def tflite_from_keras(model: Any) -> bytes:
         ConversionError: when TensorFlow cannot convert it.
     """
     graph = TfliteGraph(_converted(model, model.input_shape, "uint8"))
-    graph.fold_reshapes()
+    fold_reshapes(graph)
     graph.rename_io(INPUT_NAME, OUTPUT_NAME)
     return graph.to_bytes()
 

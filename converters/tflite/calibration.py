@@ -11,7 +11,8 @@ from converters.float_graphs import INPUT_NAME
 from converters.quantisation_plan import QuantisationPlan
 from converters.sample import Sample
 from converters.tflite.channel_scaling import as_convolution
-from converters.tflite.graph import InputAffine, TfliteGraph
+from converters.tflite.ends import InputAffine, cut_input_affine, shift_input
+from converters.tflite.graph import TfliteGraph
 from converters.tflite.probe import TensorProbe
 from converters.tflite.products import as_products
 
@@ -40,13 +41,13 @@ class Calibration:
     @cached_property
     def _cut(self) -> tuple[InputAffine, bytes]:
         graph = TfliteGraph(self.tflite)
-        affine = graph.cut_input_affine()
+        affine = cut_input_affine(graph)
         as_convolution(graph)
         # Pixels from -1 to 1 have 0 at level 127.5: as 127 or 128 each is off by half a level, the
         # same for all of them.
         level = round(affine.zero_point)
         whole = InputAffine(affine.scale, -level * affine.scale)
-        if 0 <= level <= _LEVELS and graph.shift_input(affine.offset - whole.offset):
+        if 0 <= level <= _LEVELS and shift_input(graph, affine.offset - whole.offset):
             affine = whole
         as_products(graph)
         graph.rename_io(INPUT_NAME, *graph.output_names)

@@ -24,14 +24,13 @@ def as_convolution(graph: TfliteGraph) -> None:
 
     Nothing is done where it begins with anything else.
     """
-    inner: Any = graph._graph
-    shape = [int(side) for side in inner.tensors[graph.input].shape]
+    shape = [int(side) for side in graph.tensors[graph.input].shape]
     run = list(_scaling(graph, shape[-1])) if len(shape) == _PICTURE else []
     if not run:
         return
     scale, offset = np.ones(shape[-1]), np.zeros(shape[-1])
     for operator, numbers in run:
-        code = graph._code(operator)
+        code = graph.code(operator)
         if code == _OP.MUL:
             scale, offset = scale * numbers, offset * numbers
         else:
@@ -43,19 +42,23 @@ def as_convolution(graph: TfliteGraph) -> None:
         graph.add_constant(weights),
         graph.add_constant(offset.astype(np.float32)),
     ]
-    last.opcodeIndex = graph._operator_code(_OP.CONV_2D)
-    last.builtinOptionsType = schema.BuiltinOptions.Conv2DOptions
-    options = last.builtinOptions = schema.Conv2DOptionsT()
+    graph.turn_into(last, _OP.CONV_2D, pointwise())
+    graph.drop_dead_operators()
+
+
+def pointwise() -> Any:
+    """Options of a 1x1 convolution."""
+    options = schema.Conv2DOptionsT()
     options.strideW = options.strideH = options.dilationWFactor = options.dilationHFactor = 1
     options.padding = schema.Padding.VALID
-    graph._drop_dead_operators()
+    return options
 
 
 def _scaling(graph: TfliteGraph, channels: int) -> Iterator[tuple[Any, np.ndarray]]:
     """The operators that scale, in order, with the constant of each."""
     value = graph.input
-    while (operator := graph._only_user(value)) is not None:
-        if graph._code(operator) not in _SCALING or value != operator.inputs[0]:
+    while (operator := graph.only_user(value)) is not None:
+        if graph.code(operator) not in _SCALING or value != operator.inputs[0]:
             return
         numbers = graph.constant(int(operator.inputs[1]))
         if numbers is None or numbers.size not in (1, channels) or graph.is_clipped(operator):

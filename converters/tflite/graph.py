@@ -1,10 +1,11 @@
-"""Small, exact edits of a TFLite flatbuffer, as a graph of operators and tensors.
+"""A TFLite flatbuffer as a graph of operators and tensors that can be read and edited.
 
 Source of the format: TensorFlow's `schema.fbs`, as generated into ai-edge-litert.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -36,19 +37,6 @@ _NUMPY = {
 
 
 @dataclass(frozen=True)
-class InputAffine:
-    """What a float graph does first with a pixel: `value = pixel * scale + offset`."""
-
-    scale: float
-    offset: float
-
-    @property
-    def zero_point(self) -> float:
-        """The pixel level whose value is 0; a whole number when quantisation can be exact."""
-        return -self.offset / self.scale
-
-
-@dataclass(frozen=True)
 class Node:
     """One operator.
 
@@ -70,7 +58,10 @@ class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
 
 
 class TfliteGraph:
-    """One-subgraph TFLite model that can be edited and written again."""
+    """One-subgraph TFLite model that can be edited and written again.
+
+    Edits work on the schema's own objects: what is in `operators` and `tensors`.
+    """
 
     def __init__(self, model: bytes) -> None:
         """Raises ConversionError when the model has control flow (several subgraphs)."""
@@ -98,12 +89,26 @@ class TfliteGraph:
         names = {code: name for name, code in vars(_OP).items() if not name.startswith("_")}
         return [
             Node(
-                names[self._code(o)],
+                names[self.code(o)],
                 tuple(int(i) for i in o.inputs),
                 tuple(int(i) for i in o.outputs),
             )
             for o in self._graph.operators
         ]
+
+    @property
+    def operators(self) -> list[Any]:
+        """schema.OperatorT of each, in order of execution; the list is the graph's own."""
+        return self._graph.operators  # type: ignore[no-any-return]
+
+    @operators.setter
+    def operators(self, operators: list[Any]) -> None:
+        self._graph.operators = operators
+
+    @property
+    def tensors(self) -> list[Any]:
+        """schema.TensorT of each, by its index; the list is the graph's own."""
+        return self._graph.tensors  # type: ignore[no-any-return]
 
     def custom_operators(self) -> list[str]:
         """Names of the custom operators that it uses, each once, in order."""
@@ -114,6 +119,11 @@ class TfliteGraph:
     def operator_names(self) -> list[str]:
         """The operators in order, such as `CONV_2D`."""
         return [node.code for node in self.nodes()]
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Indices of all input tensors, in order."""
+        return tuple(int(tensor) for tensor in self._graph.inputs)
 
     @property
     def input(self) -> int:
@@ -140,6 +150,27 @@ class TfliteGraph:
         signatures = self._model.signatureDefs or []
         found = signatures[0].outputs if signatures else []
         return {int(e.tensorIndex): e.name.decode("utf-8", "replace") for e in found}
+
+    def forget_metadata(self) -> None:
+        """Without what its readers were told: metadata and signatures."""
+        self._model.metadata = []
+        self._model.signatureDefs = []
+
+    def set_metadata(self, name: bytes, content: bytes) -> None:
+        """Keep something in the file for its readers, in the place of what had that name."""
+        buffer = _buffer(content)
+        for entry in self._model.metadata or []:
+            if entry.name == name:
+                self._model.buffers[entry.buffer] = buffer
+                return
+        self._model.buffers.append(buffer)
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = name, len(self._model.buffers) - 1
+        self._model.metadata = [*(self._model.metadata or []), entry]
+
+    def set_outputs(self, tensors: Sequence[int]) -> None:
+        """Let these tensors be the outputs; for a graph without signatures."""
+        self._graph.outputs = list(tensors)
 
     def name(self, tensor: int) -> str:
         """A tensor's name."""
@@ -194,9 +225,7 @@ class TfliteGraph:
 
     def set_constant(self, tensor: int, values: np.ndarray) -> None:
         """Give a constant tensor other numbers of the same type and shape, for itself alone."""
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
-        self._model.buffers.append(buffer)
+        self._model.buffers.append(_buffer(np.ascontiguousarray(values).tobytes()))
         self._graph.tensors[tensor].buffer = len(self._model.buffers) - 1
 
     def own_input(self, node: Node, position: int) -> int:
@@ -233,138 +262,8 @@ class TfliteGraph:
                 if entry.tensorIndex in names:
                     entry.name = names[entry.tensorIndex].encode()
 
-    def fold_reshapes(self) -> None:
-        """Replace shapes that are computed from the batch size by constants such as (-1, 4608).
-
-        Keras' Flatten computes its target shape at run time (SHAPE, STRIDED_SLICE, PACK); the
-        result is then a dynamic tensor, which neither XNNPACK nor a microcontroller takes.
-        """
-        for operator in self._graph.operators:
-            if self._code(operator) != _OP.RESHAPE:
-                continue
-            signature = self._graph.tensors[operator.outputs[0]].shapeSignature
-            if signature is not None and list(signature).count(-1) == 1:
-                shape = self.add_constant(np.asarray(signature, np.int32))
-                operator.inputs = [operator.inputs[0], shape]
-                # The same shape lives in the operator's options; the two must agree.
-                operator.builtinOptions = None
-                operator.builtinOptionsType = schema.BuiltinOptions.NONE
-        self._drop_dead_operators()
-
-    def cut_input_affine(self) -> InputAffine:
-        """Remove the cast and the scaling of pixels; their float result becomes the input.
-
-        Raises:
-            ConversionError: when the graph does not begin with a cast of uint8 pixels.
-        """
-        graph = self._graph
-        value, scale, offset, cut = graph.inputs[0], 1.0, 0.0, []
-        while (operator := self._only_user(value)) is not None:
-            code = self._code(operator)
-            if code == _OP.CAST:
-                pass
-            elif code in (_OP.MUL, _OP.ADD, _OP.SUB) and value == operator.inputs[0]:
-                constant = self._scalar(operator.inputs[1])
-                if constant is None or self.is_clipped(operator):
-                    break
-                if code == _OP.MUL:
-                    scale, offset = scale * constant, offset * constant
-                else:
-                    offset += constant if code == _OP.ADD else -constant
-            else:
-                break
-            cut.append(operator)
-            value = operator.outputs[0]
-        if not cut or graph.tensors[value].type != schema.TensorType.FLOAT32 or scale <= 0:
-            raise ConversionError("The TFLite graph does not begin with scaling of uint8 pixels.")
-        graph.operators = [o for o in graph.operators if not any(o is c for c in cut)]
-        self._set_input(value)
-        return InputAffine(scale, offset)
-
-    def is_clipped(self, operator: Any) -> bool:
-        """Whether an activation is fused into an operator."""
-        none = schema.ActivationFunctionType.NONE
-        return getattr(operator.builtinOptions, "fusedActivationFunction", none) != none
-
-    def shift_input(self, shift: float) -> bool:
-        """Let every input be smaller by `shift`, with the same results.
-
-        The first layer's bias takes it up: exactly, but where its padding reaches, which stays 0.
-
-        Returns:
-            False when the first layer has no weights, and nothing was changed.
-        """
-        node = next((n for n in self.nodes() if self.input in n.inputs), None)
-        axes = {"CONV_2D": (1, 2, 3), "DEPTHWISE_CONV_2D": (0, 1, 2), "FULLY_CONNECTED": (1,)}
-        if self._only_user(self.input) is None or node is None or node.code not in axes:
-            return False
-        weights = self.constant(node.inputs[1])
-        bias = self.constant(node.inputs[2]) if len(node.inputs) > 2 else None
-        if weights is None or bias is None:
-            return False
-        moved = bias + shift * weights.sum(axis=axes[node.code], dtype=np.float64)
-        self.set_constant(node.inputs[2], moved.astype(np.float32))
-        return True
-
-    def prepend_uint8_input(self, name: str, *, scale: float, zero_point: int) -> None:
-        """Let a graph take uint8 pixels of that step and zero: one operator at its front.
-
-        QUANTIZE before an int8 graph moves the zero point by 128, before an int16 one it widens,
-        and DEQUANTIZE before a float one gives the levels' values: all 256 stay apart in each.
-        """
-        graph = self._graph
-        old = graph.inputs[0]
-        inner = graph.tensors[old]
-        outer = schema.TensorT()
-        outer.name = name.encode()
-        outer.shape, outer.shapeSignature = inner.shape, inner.shapeSignature
-        outer.type = schema.TensorType.UINT8
-        outer.quantization = schema.QuantizationParametersT()
-        outer.quantization.scale, outer.quantization.zeroPoint = [scale], [zero_point]
-        graph.tensors.append(outer)
-        operator = schema.OperatorT()
-        to_float = inner.type == schema.TensorType.FLOAT32
-        operator.opcodeIndex = self._operator_code(_OP.DEQUANTIZE if to_float else _OP.QUANTIZE)
-        operator.inputs, operator.outputs = [len(graph.tensors) - 1], [old]
-        graph.operators.insert(0, operator)
-        self._set_input(len(graph.tensors) - 1)
-
-    def append_uint8_output(self) -> None:
-        """Let an int8 graph answer uint8: one QUANTIZE operator that moves the zero point by 128.
-
-        The step and so every one of the 256 levels stay what they are. MediaPipe's tasks refuse a
-        model with an int8 output.
-
-        Raises:
-            ConversionError: when the output is not int8.
-        """
-        graph, old = self._graph, self._graph.outputs[0]
-        if self.dtype(old) != "INT8":
-            raise ConversionError(
-                f"The TFLite graph's output is {self.dtype(old)}; only INT8 becomes UINT8."
-            )
-        inner = graph.tensors[old]
-        outer = schema.TensorT()
-        outer.name, inner.name = inner.name, inner.name + b"_int8"
-        outer.shape, outer.shapeSignature = inner.shape, inner.shapeSignature
-        outer.type = schema.TensorType.UINT8
-        outer.quantization = schema.QuantizationParametersT()
-        outer.quantization.scale = list(inner.quantization.scale)
-        outer.quantization.zeroPoint = [zero + 128 for zero in inner.quantization.zeroPoint]
-        graph.tensors.append(outer)
-        new = len(graph.tensors) - 1
-        operator = schema.OperatorT()
-        operator.opcodeIndex = self._operator_code(_OP.QUANTIZE)
-        operator.inputs, operator.outputs = [old], [new]
-        graph.operators.append(operator)
-        self._set_output(new)
-
-    def end_at(self, tensor: int) -> None:
-        """Let an inner tensor be the output, without the operators behind it."""
-        self._set_output(tensor)
-        self._drop_dead_operators()
-
-    def _set_output(self, tensor: int) -> None:
+    def set_output(self, tensor: int) -> None:
+        """Let another tensor be the output, by the name that the signature has for it."""
         old = self._graph.outputs[0]
         self._graph.outputs = [tensor]
         for signature in self._model.signatureDefs or []:
@@ -372,7 +271,8 @@ class TfliteGraph:
                 if entry.tensorIndex == old:
                     entry.tensorIndex = tensor
 
-    def _set_input(self, tensor: int) -> None:
+    def set_input(self, tensor: int) -> None:
+        """Let another tensor be the input, without the tensors that nobody reads then."""
         old = self._graph.inputs[0]
         self._graph.inputs = [tensor]
         for signature in self._model.signatureDefs or []:
@@ -381,12 +281,13 @@ class TfliteGraph:
                     entry.tensorIndex = tensor
         self._drop_unused_tensors()
 
-    def _code(self, operator: Any) -> int:
+    def code(self, operator: Any) -> int:
+        """The operator's number in schema.BuiltinOperator."""
         code = self._model.operatorCodes[operator.opcodeIndex]
         # Older files have the small codes in the deprecated field only.
         return max(code.builtinCode, code.deprecatedBuiltinCode)
 
-    def _operator_code(self, builtin: int, version: int | None = None) -> int:
+    def operator_code(self, builtin: int, version: int | None = None) -> int:
         """Index of the operator code, of that version or of any; added where there is none."""
         for index, known in enumerate(self._model.operatorCodes):
             same = max(known.builtinCode, known.deprecatedBuiltinCode) == builtin
@@ -398,37 +299,64 @@ class TfliteGraph:
         self._model.operatorCodes.append(code)
         return len(self._model.operatorCodes) - 1
 
-    def _only_user(self, tensor: int) -> Any | None:
-        users = [o for o in self._graph.operators if tensor in list(o.inputs)]
+    def new_operator(
+        self, code: int, inputs: list[int], outputs: list[int], options: Any = None
+    ) -> Any:
+        """An operator that stands nowhere yet. Args: options: such as schema.MulOptionsT()."""
+        operator = schema.OperatorT()
+        operator.inputs, operator.outputs = inputs, outputs
+        self.turn_into(operator, code, options)
+        return operator
+
+    def turn_into(self, operator: Any, code: int, options: Any = None) -> None:
+        """Let an operator compute something else."""
+        operator.opcodeIndex = self.operator_code(code)
+        kind = type(options).__name__.removesuffix("T") if options is not None else "NONE"
+        operator.builtinOptions = options
+        operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
+
+    def users(self, tensor: int) -> list[Any]:
+        """The operators that read a tensor."""
+        return [o for o in self.operators if tensor in list(o.inputs)]
+
+    def only_user(self, tensor: int) -> Any | None:
+        """The operator that alone reads a tensor; `None` where there are none or several."""
+        users = self.users(tensor)
         return users[0] if len(users) == 1 else None
 
-    def _scalar(self, tensor: int) -> float | None:
-        """The one number a constant float tensor holds, also when repeated; else None."""
-        data = self._model.buffers[self._graph.tensors[tensor].buffer].data
-        if data is None or self._graph.tensors[tensor].type != schema.TensorType.FLOAT32:
-            return None
-        values = np.unique(np.frombuffer(bytes(data), np.float32))
-        return float(values[0]) if len(values) == 1 else None
+    def is_clipped(self, operator: Any) -> bool:
+        """Whether an activation is fused into an operator."""
+        none = schema.ActivationFunctionType.NONE
+        return bool(getattr(operator.builtinOptions, "fusedActivationFunction", none) != none)
 
-    def add_constant(self, values: np.ndarray) -> int:
-        """Index of a new tensor that holds these values, of a dtype that TFLite has."""
+    def add_tensor(self, name: str, shape: Sequence[int], dtype: int, steps: Any = None) -> int:
+        """Index of a new tensor that some operator will compute.
+
+        Args:
+            name: what it is called, with a number that makes it the only one of that name.
+            shape: for a batch of one; the batch is free.
+            dtype: of schema.TensorType.
+            steps: schema.QuantizationParametersT of a quantised one; see `steps_of`.
+        """
         tensor = schema.TensorT()
-        number, taken = len(self._graph.tensors), {t.name for t in self._graph.tensors}
-        while (name := f"constant_{number}".encode()) in taken:
+        number, taken = len(self.tensors), {t.name for t in self.tensors}
+        while (unique := f"{name}_{number}".encode()) in taken:
             number += 1  # tensors that were dropped before leave holes
-        tensor.name = name
-        tensor.shape = list(values.shape)
-        tensor.type = next(
-            getattr(schema.TensorType, name)
-            for name, dtype in _NUMPY.items()
-            if dtype == values.dtype
-        )
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-        self._model.buffers.append(buffer)
-        tensor.buffer = len(self._model.buffers) - 1
-        self._graph.tensors.append(tensor)
-        return len(self._graph.tensors) - 1
+        tensor.name, tensor.type, tensor.buffer = unique, dtype, 0
+        tensor.shape = [int(side) for side in shape]
+        tensor.shapeSignature = [-1, *tensor.shape[1:]] if tensor.shape else None
+        tensor.quantization = deepcopy(steps)
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def add_constant(self, values: np.ndarray, name: str = "constant", steps: Any = None) -> int:
+        """Index of a new tensor that holds these values, of a dtype that TFLite has."""
+        values = np.asarray(values)
+        dtype = next(name for name, dtype in _NUMPY.items() if dtype == values.dtype)
+        index = self.add_tensor(name, values.shape, getattr(schema.TensorType, dtype), steps)
+        self.tensors[index].shapeSignature = None
+        self.set_constant(index, values)
+        return index
 
     def _drop_dead_buffers(self) -> None:
         """Quantisers leave the float weights in the file, beside those that took their place."""
@@ -439,7 +367,8 @@ class TfliteGraph:
         for entry in named:
             entry.buffer = place[entry.buffer]
 
-    def _drop_dead_operators(self) -> None:
+    def drop_dead_operators(self) -> None:
+        """Without what no output depends on, and without the tensors that nobody reads then."""
         live, kept = set(self._graph.outputs), []
         for operator in reversed(self._graph.operators):
             if live.intersection(operator.outputs):
@@ -465,3 +394,17 @@ class TfliteGraph:
         for signature in self._model.signatureDefs or []:
             for entry in [*signature.inputs, *signature.outputs]:
                 entry.tensorIndex = new[entry.tensorIndex]
+
+
+def steps_of(scale: float, zero_point: int = 0) -> Any:
+    """schema.QuantizationParametersT: what a quantised tensor's integers stand for."""
+    steps = schema.QuantizationParametersT()
+    steps.scale = np.array([scale], np.float32)
+    steps.zeroPoint = np.array([zero_point], np.int64)
+    return steps
+
+
+def _buffer(content: bytes) -> Any:
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(content, np.uint8)
+    return buffer

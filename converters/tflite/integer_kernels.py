@@ -15,7 +15,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from converters.tflite.calibration import Ranges
-from converters.tflite.graph import TfliteGraph
+from converters.tflite.graph import TfliteGraph, steps_of
 
 _OP, _TYPE = schema.BuiltinOperator, schema.TensorType
 # Each with the version from which on it takes int8. What they read and make has steps of its own;
@@ -52,7 +52,7 @@ def onto_integers(quantised: bytes, ranges: Ranges) -> bytes:
         ranges: what each activation is to hold, where no QUANTIZE says it.
     """
     work = _Work(TfliteGraph(quantised), ranges)
-    for operator in list(work.inner.operators):
+    for operator in list(work.graph.operators):
         work.look_at(operator)
     return work.done() if work.changed else quantised
 
@@ -66,12 +66,11 @@ class _Work:
 
     def __init__(self, graph: TfliteGraph, ranges: Ranges) -> None:
         self.graph, self.ranges = graph, ranges
-        self.inner: Any = graph._graph
         self.whole: dict[int, int] = {}
         self.changed = False
 
     def look_at(self, operator: Any) -> None:
-        code = self.graph._code(operator)
+        code = self.graph.code(operator)
         first = int(operator.inputs[0]) if len(operator.inputs) else -1
         if code == _OP.DEQUANTIZE and self._type(first) == _TYPE.INT8:
             self.whole[int(operator.outputs[0])] = first
@@ -84,12 +83,12 @@ class _Work:
             self._alike(operator)
 
     def done(self) -> bytes:
-        self.graph._drop_dead_operators()
+        self.graph.drop_dead_operators()
         return self.graph.to_bytes()
 
     def _alike(self, operator: Any) -> None:
         """The quantiser forgets what nobody reads: half of a SPLIT is of the other half's kind."""
-        made = [self.inner.tensors[int(i)] for i in operator.outputs]
+        made = [self.graph.tensors[int(i)] for i in operator.outputs]
         whole = [tensor for tensor in made if tensor.type == _TYPE.INT8]
         for tensor in made:
             if whole and tensor.type == _TYPE.FLOAT32:
@@ -106,10 +105,10 @@ class _Work:
             return False
         made = int(operator.outputs[0])
         if self._type(made) == _TYPE.BOOL:
-            held = [self.inner.tensors[self.whole[i]].quantization for i in known]
+            held = [self.graph.tensors[self.whole[i]].quantization for i in known]
             steps = [*held, *(_symmetric_steps(self.graph.constant(i)) for i in constant)]
             return all(step.scale[0] < 1 for step in steps)
-        return made not in self.inner.outputs and (
+        return made not in self.graph.outputs and (
             self._quantised(made) is not None or self.graph.name(made) in self.ranges
         )
 
@@ -118,10 +117,10 @@ class _Work:
         one_step = None
         if code not in _COMPARING:
             target = self._answer_in_integers(operator)
-            one_step = self.inner.tensors[target].quantization if code in _MOVING else None
+            one_step = self.graph.tensors[target].quantization if code in _MOVING else None
         operator.inputs = [self._integer(operator, int(i), one_step) for i in operator.inputs]
         # A code of its own: what stays in float keeps the lower version.
-        operator.opcodeIndex = self.graph._operator_code(code, _VERSIONS[code])
+        operator.opcodeIndex = self.graph.operator_code(code, _VERSIONS[code])
 
     def _answer_in_integers(self, operator: Any) -> int:
         """Let it make int8, and what still reads the float read that."""
@@ -131,11 +130,11 @@ class _Work:
             target = self._tensor(answer, _steps(*self.ranges[self.graph.name(answer)]))
         else:
             target = int(step.outputs[0])
-            self.inner.operators.remove(step)
+            self.graph.operators.remove(step)
         operator.outputs = [target]
         self.whole[answer] = target
         # Dropped where nothing does.
-        self._insert(self._conversion(_OP.DEQUANTIZE, target, answer), behind=operator)
+        self._insert(self.graph.new_operator(_OP.DEQUANTIZE, [target], [answer]), behind=operator)
         return target
 
     def _integer(self, operator: Any, tensor: int, steps: Any | None) -> int:
@@ -146,10 +145,10 @@ class _Work:
         if values is not None:
             return self._constant(values, steps or _symmetric_steps(values))
         held = self.whole[tensor]
-        if steps is None or _same(self.inner.tensors[held].quantization, steps):
+        if steps is None or _same(self.graph.tensors[held].quantization, steps):
             return held
         again = self._tensor(held, steps)
-        self._insert(self._conversion(_OP.QUANTIZE, held, again), before=operator)
+        self._insert(self.graph.new_operator(_OP.QUANTIZE, [held], [again]), before=operator)
         return again
 
     def _quantised(self, tensor: int) -> Any | None:
@@ -157,58 +156,45 @@ class _Work:
         return next(
             (
                 o
-                for o in self.inner.operators
+                for o in self.graph.operators
                 if int(o.inputs[0]) == tensor
-                and self.graph._code(o) == _OP.QUANTIZE
+                and self.graph.code(o) == _OP.QUANTIZE
                 and self._type(int(o.outputs[0])) == _TYPE.INT8
             ),
             None,
         )
 
     def _type(self, tensor: int) -> int:
-        return int(self.inner.tensors[tensor].type)
+        return int(self.graph.tensors[tensor].type)
 
     def _tensor(self, like: int, steps: Any) -> int:
         """Another tensor of that shape, in int8."""
-        tensor = deepcopy(self.inner.tensors[like])
-        tensor.name = tensor.name + f"/int8_{len(self.inner.tensors)}".encode()
-        tensor.type, tensor.quantization, tensor.buffer = _TYPE.INT8, deepcopy(steps), 0
-        self.inner.tensors.append(tensor)
-        return len(self.inner.tensors) - 1
+        shaped = self.graph.tensors[like]
+        made = self.graph.add_tensor(
+            f"{self.graph.name(like)}/int8", shaped.shape, _TYPE.INT8, steps
+        )
+        self.graph.tensors[made].shapeSignature = shaped.shapeSignature
+        return made
 
     def _constant(self, values: np.ndarray, steps: Any) -> int:
         levels = np.rint(values / steps.scale[0]) + steps.zeroPoint[0]
-        tensor = self.graph.add_constant(np.clip(levels, _LOWEST, _HIGHEST).astype(np.int8))
-        self.inner.tensors[tensor].quantization = deepcopy(steps)
-        return tensor
-
-    def _conversion(self, code: int, source: int, target: int) -> Any:
-        operator = schema.OperatorT()
-        operator.opcodeIndex = self.graph._operator_code(code)
-        operator.inputs, operator.outputs = [source], [target]
-        return operator
+        whole = np.clip(levels, _LOWEST, _HIGHEST).astype(np.int8)
+        return self.graph.add_constant(whole, steps=steps)
 
     def _insert(self, operator: Any, *, before: Any = None, behind: Any = None) -> None:
-        place = self.inner.operators.index(before or behind) + (behind is not None)
-        self.inner.operators.insert(place, operator)
+        place = self.graph.operators.index(before or behind) + (behind is not None)
+        self.graph.operators.insert(place, operator)
 
 
 def _steps(low: float, high: float) -> Any:
     """Scale and zero point of int8 for a range, which is widened to hold 0."""
     low, high = min(low, 0.0), max(high, 0.0)
     scale = (high - low) / (_HIGHEST - _LOWEST) or 1.0
-    return _parameters(scale, int(np.clip(round(_LOWEST - low / scale), _LOWEST, _HIGHEST)))
+    return steps_of(scale, int(np.clip(round(_LOWEST - low / scale), _LOWEST, _HIGHEST)))
 
 
 def _symmetric_steps(values: Any) -> Any:
-    return _parameters((float(np.abs(values).max()) or 1.0) / _HIGHEST, 0)
-
-
-def _parameters(scale: float, zero_point: int) -> Any:
-    found = schema.QuantizationParametersT()
-    found.scale = np.array([scale], np.float32)
-    found.zeroPoint = np.array([zero_point], np.int64)
-    return found
+    return steps_of((float(np.abs(values).max()) or 1.0) / _HIGHEST, 0)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from converters.errors import ConversionError
 from converters.float_graphs import INPUT_NAME, OUTPUT_NAME
@@ -68,10 +67,12 @@ def with_metadata(
     graph = TfliteGraph(tflite)
     image = _image_input(graph, preprocess, clip)
     if outputs:
-        _set_metadata(graph, tensors_metadata(name, description, image, [o.name for o in outputs]))
+        graph.set_metadata(
+            _METADATA_NAME, tensors_metadata(name, description, image, [o.name for o in outputs])
+        )
         return graph.to_bytes()
     scores = _scores_output(graph, len(labels))
-    _set_metadata(graph, classifier_metadata(name, description, image, scores))
+    graph.set_metadata(_METADATA_NAME, classifier_metadata(name, description, image, scores))
     return _with_file(graph.to_bytes(), LABEL_FILE, label_lines(labels))
 
 
@@ -82,7 +83,7 @@ def _image_input(graph: TfliteGraph, preprocess: Preprocess, clip: Clip | None) 
     to the letter normalise first and then quantise with the tensor's scale and zero point; with
     these numbers they arrive at the pixels too.
     """
-    tensor, dtype = graph._graph.tensors[graph.input], graph.dtype(graph.input)
+    tensor, dtype = graph.tensors[graph.input], graph.dtype(graph.input)
     wanted = input_shape(preprocess, clip)
     if dtype != "UINT8" or tuple(tensor.shape[1:]) != wanted:
         raise ConversionError(
@@ -105,7 +106,7 @@ def _image_input(graph: TfliteGraph, preprocess: Preprocess, clip: Clip | None) 
 
 
 def _scores_output(graph: TfliteGraph, num_labels: int) -> ScoresOutput:
-    tensor = graph._graph.tensors[graph.output]
+    tensor = graph.tensors[graph.output]
     if tuple(tensor.shape[1:]) != (num_labels,):
         raise ConversionError(
             f"The TFLite file's output is of shape {_shape(tensor)} for {num_labels} labels; "
@@ -134,20 +135,6 @@ def _quantisation(tensor: Any) -> tuple[float, float] | None:
     if parameters is None or parameters.scale is None or len(parameters.scale) == 0:
         return None
     return float(parameters.scale[0]), float(parameters.zeroPoint[0])
-
-
-def _set_metadata(graph: TfliteGraph, content: bytes) -> None:
-    model = graph._model
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(content, np.uint8)
-    for entry in model.metadata or []:
-        if entry.name == _METADATA_NAME:
-            model.buffers[entry.buffer] = buffer
-            return
-    model.buffers.append(buffer)
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = _METADATA_NAME, len(model.buffers) - 1
-    model.metadata = [*(model.metadata or []), entry]
 
 
 def _with_file(model: bytes, name: str, content: bytes) -> bytes:

@@ -16,7 +16,10 @@ from converters.errors import ConversionError
 from converters.float_graphs import INPUT_NAME, OUTPUT_NAME
 from converters.incoming.convention import Convention
 from converters.incoming.matching import Place
-from converters.tflite.graph import TfliteGraph
+from converters.tflite.channel_scaling import pointwise
+from converters.tflite.ends import append_uint8_output, prepend_uint8_input
+from converters.tflite.graph import TfliteGraph, steps_of
+from converters.tflite.reshapes import fix_batch, fold_reshapes, free_batch
 from converters.tflite.upsampling import repeats_as_resize
 from edge_runtime.head import Head
 
@@ -26,6 +29,7 @@ _LEVELS = 255
 # How far a pixel level may be from the level that the file has for it: half a step, and a little.
 _NEAR_LEVEL = 0.51
 _NCHW = (0, 3, 1, 2)
+_OPTIONS = {_OP.MUL: schema.MulOptionsT, _OP.ADD: schema.AddOptionsT}
 
 
 def pack(tflite: bytes, convention: Convention, head: Head, tensors: Sequence[Place] = ()) -> bytes:
@@ -41,9 +45,9 @@ def pack(tflite: bytes, convention: Convention, head: Head, tensors: Sequence[Pl
     """
     packing = _Packing(tflite, several=bool(tensors))
     if tensors:
-        packing.fix_batch()
+        fix_batch(packing.graph)
     else:
-        packing.free_batch()
+        free_batch(packing.graph)
     if packing.graph.dtype(packing.graph.input) in ("FLOAT32", "INT16"):
         packing.float_pixels(convention)
     else:
@@ -61,44 +65,12 @@ class _Packing:
 
     def __init__(self, tflite: bytes, *, several: bool = False) -> None:
         self.graph = TfliteGraph(tflite)
-        self._graph: Any = self.graph._graph
-        if len(self._graph.inputs) != 1 or (len(self._graph.outputs) != 1 and not several):
+        if len(self.graph.inputs) != 1 or (len(self.graph.outputs) != 1 and not several):
             raise ConversionError("The TFLite graph has several inputs or outputs.")
         # What the reader of the old file was told is not true of the new one.
-        self.graph._model.metadata = []
-        self.graph._model.signatureDefs = []
-        self.graph.fold_reshapes()
+        self.graph.forget_metadata()
+        fold_reshapes(self.graph)
         repeats_as_resize(self.graph)
-
-    def free_batch(self) -> None:
-        """Reshapes to a batch of one become ones to any batch: for one picture the same."""
-        for operator in self._graph.operators:
-            if self.graph._code(operator) != _OP.RESHAPE or len(operator.inputs) < 2:
-                continue
-            shape = self.graph.constant(int(operator.inputs[1]))
-            before = self._graph.tensors[operator.inputs[0]].shape
-            plain = shape is not None and shape.ndim == 1 and len(shape) > 1 and (shape > 0).all()
-            if shape is None or not plain or shape[0] != 1 or not len(before) or before[0] != 1:
-                continue
-            free = shape.copy()
-            free[0] = -1
-            operator.inputs = [operator.inputs[0], self._constant(free, _TYPE.INT32, "shape")]
-            operator.builtinOptions = None
-            operator.builtinOptionsType = schema.BuiltinOptions.NONE
-
-    def fix_batch(self) -> None:
-        """Shapes of transposed convolutions, computed from the batch, become those of one picture.
-
-        What computes them reads an activation: a quantiser would leave that in float.
-        """
-        for operator in self._graph.operators:
-            if self.graph._code(operator) != _OP.TRANSPOSE_CONV:
-                continue
-            shape = np.array(self._graph.tensors[operator.outputs[0]].shape, np.int32)
-            if self.graph.constant(int(operator.inputs[0])) is None and (shape > 0).all():
-                fixed = self._constant(shape, _TYPE.INT32, "shape")
-                operator.inputs = [fixed, *operator.inputs[1:]]
-        self.graph._drop_dead_operators()
 
     def float_pixels(self, convention: Convention) -> None:
         """CAST, then scaling: MUL and ADD where all channels are alike, else a 1x1 convolution.
@@ -107,10 +79,10 @@ class _Packing:
         """
         preprocess, front = convention.preprocess, []
         shape = (1, *preprocess.input_shape)
-        inner = int(self._graph.inputs[0])
-        pixels = self._tensor(INPUT_NAME, shape, _TYPE.UINT8)
-        value = self._tensor("pixels_float", shape, _TYPE.FLOAT32)
-        front.append(self._operator(_OP.CAST, [pixels], [value], "CastOptions"))
+        inner = self.graph.input
+        pixels = self.graph.add_tensor(INPUT_NAME, shape, _TYPE.UINT8)
+        value = self.graph.add_tensor("pixels_float", shape, _TYPE.FLOAT32)
+        front.append(self.graph.new_operator(_OP.CAST, [pixels], [value], schema.CastOptionsT()))
         plain = convention.plain
         if plain is None:
             value = self._mixed(value, convention, front)
@@ -118,10 +90,12 @@ class _Packing:
             for code, number, unit in ((_OP.MUL, plain[0], 1.0), (_OP.ADD, plain[1], 0.0)):
                 if number == unit:
                     continue
-                constant = self._constant(np.float32(number), _TYPE.FLOAT32, "pixel_scaling")
-                after = self._tensor("pixels_scaled", shape, _TYPE.FLOAT32)
-                options = "MulOptions" if code == _OP.MUL else "AddOptions"
-                front.append(self._operator(code, [value, constant], [after], options))
+                constant = self.graph.add_constant(np.float32(number), "pixel_scaling")
+                after = self.graph.add_tensor("pixels_scaled", shape, _TYPE.FLOAT32)
+                scaling = self.graph.new_operator(
+                    code, [value, constant], [after], _OPTIONS[code]()
+                )
+                front.append(scaling)
                 value = after
         self._join(front, value, inner, convention)
         self._put_in_front(front, pixels)
@@ -130,39 +104,33 @@ class _Packing:
         preprocess = convention.preprocess
         weights = convention.matrix[:, None, None, :].astype(np.float32)
         shape = (1, preprocess.height, preprocess.width, convention.depth)
-        after = self._tensor("pixels_scaled", shape, _TYPE.FLOAT32)
+        after = self.graph.add_tensor("pixels_scaled", shape, _TYPE.FLOAT32)
         inputs = [
             value,
-            self._constant(weights, _TYPE.FLOAT32, "pixel_weights"),
-            self._constant(convention.offset.astype(np.float32), _TYPE.FLOAT32, "pixel_offset"),
+            self.graph.add_constant(weights, "pixel_weights"),
+            self.graph.add_constant(convention.offset.astype(np.float32), "pixel_offset"),
         ]
-        front.append(self._convolution(inputs, after))
+        front.append(self.graph.new_operator(_OP.CONV_2D, inputs, [after], pointwise()))
         return after
-
-    def _convolution(self, inputs: list[int], output: int) -> Any:
-        operator = self._operator(_OP.CONV_2D, inputs, [output], "Conv2DOptions")
-        options = operator.builtinOptions
-        options.strideW = options.strideH = options.dilationWFactor = options.dilationHFactor = 1
-        options.padding = schema.Padding.VALID
-        return operator
 
     def _join(self, front: list[Any], value: int, inner: int, convention: Convention) -> None:
         """Let the graph read `value` where it read its input, as NCHW where it wants that."""
         if convention.layout == "nchw":
             if self.graph.dtype(inner) == "INT16":
                 raise ConversionError("The TFLite file takes int16 as NCHW; NHWC ones are packed.")
-            perm = self._constant(np.array(_NCHW, np.int32), _TYPE.INT32, "nchw")
-            front.append(self._operator(_OP.TRANSPOSE, [value, perm], [inner], "TransposeOptions"))
+            perm = self.graph.add_constant(np.array(_NCHW, np.int32), "nchw")
+            options = schema.TransposeOptionsT()
+            front.append(self.graph.new_operator(_OP.TRANSPOSE, [value, perm], [inner], options))
             return
         if self.graph.dtype(inner) == "INT16":
-            front.append(self._operator(_OP.QUANTIZE, [value], [inner], ""))
+            front.append(self.graph.new_operator(_OP.QUANTIZE, [value], [inner]))
             return
-        for operator in self._graph.operators:
+        for operator in self.graph.operators:
             operator.inputs = [value if i == inner else int(i) for i in operator.inputs]
 
     def integer_pixels(self, convention: Convention) -> None:
         """Pixels as the integers that the file takes."""
-        inner = int(self._graph.inputs[0])
+        inner = self.graph.input
         dtype, scale, zero = self._quantisation(inner)
         if dtype not in ("INT8", "UINT8"):
             raise ConversionError(
@@ -179,7 +147,7 @@ class _Packing:
         ours, theirs = np.arange(256) * pixel_scale, (np.arange(256) - (zero + shift)) * scale
         if np.abs(ours - level * pixel_scale - theirs).max() <= _NEAR_LEVEL * scale:
             if dtype == "INT8":
-                self.graph.prepend_uint8_input(INPUT_NAME, scale=scale, zero_point=zero + shift)
+                prepend_uint8_input(self.graph, INPUT_NAME, scale=scale, zero_point=zero + shift)
             return
         whole = round(level)
         if abs(level - whole) > _NEAR_LEVEL or not 0 <= whole <= _LEVELS:
@@ -187,7 +155,7 @@ class _Packing:
                 f"the file is quantised, and pixel level {level:.4g} means 0: integers hold whole "
                 "levels from 0 to 255 only. Convert the float model instead."
             )
-        self.graph.prepend_uint8_input(INPUT_NAME, scale=pixel_scale, zero_point=whole)
+        prepend_uint8_input(self.graph, INPUT_NAME, scale=pixel_scale, zero_point=whole)
 
     def _levels(self, convention: Convention) -> tuple[float, float]:
         """The value of one level, and the level that means 0."""
@@ -210,9 +178,11 @@ class _Packing:
                 "the file is quantised, and no whole pixel level means 0. Convert the float model."
             )
         shape = (1, *preprocess.input_shape)
-        pixels = self._tensor(INPUT_NAME, shape, _TYPE.UINT8, pixel_scale, level)
-        signed = self._tensor("pixels_int8", shape, _TYPE.INT8, pixel_scale, level - 128)
-        front.append(self._operator(_OP.QUANTIZE, [pixels], [signed], ""))
+        pixels = self.graph.add_tensor(INPUT_NAME, shape, _TYPE.UINT8, steps_of(pixel_scale, level))
+        signed = self.graph.add_tensor(
+            "pixels_int8", shape, _TYPE.INT8, steps_of(pixel_scale, level - 128)
+        )
+        front.append(self.graph.new_operator(_OP.QUANTIZE, [pixels], [signed]))
         shares = weights[0] / pixel_scale
         step = float(shares.max() / 127)
         rounded = np.round(shares / step).astype(np.int8).reshape(1, 1, 1, 3)
@@ -220,15 +190,19 @@ class _Packing:
         step = 1.0 / float(rounded.sum())
         inputs = [
             signed,
-            self._constant(rounded, _TYPE.INT8, "grey_weights", step),
-            self._constant(np.zeros(1, np.int32), _TYPE.INT32, "grey_bias", step * pixel_scale),
+            self.graph.add_constant(rounded, "grey_weights", steps_of(step)),
+            self.graph.add_constant(
+                np.zeros(1, np.int32), "grey_bias", steps_of(step * pixel_scale)
+            ),
         ]
         grey_shape = (1, preprocess.height, preprocess.width, 1)
         unsigned = self._quantisation(inner)[0] == "UINT8"
-        grey = self._tensor("grey", grey_shape, _TYPE.INT8, scale, zero - 128 * unsigned)
-        front.append(self._convolution(inputs, grey))
+        grey = self.graph.add_tensor(
+            "grey", grey_shape, _TYPE.INT8, steps_of(scale, zero - 128 * unsigned)
+        )
+        front.append(self.graph.new_operator(_OP.CONV_2D, inputs, [grey], pointwise()))
         if unsigned:
-            front.append(self._operator(_OP.QUANTIZE, [grey], [inner], ""))
+            front.append(self.graph.new_operator(_OP.QUANTIZE, [grey], [inner]))
         else:
             self._join(front, grey, inner, convention)
         self._put_in_front(front, pixels)
@@ -238,27 +212,27 @@ class _Packing:
         self._flat_output()
         if head.kind in ("softmax", "independent"):
             if self.graph.dtype(self.graph.output) == "INT8":
-                self.graph.append_uint8_output()
+                append_uint8_output(self.graph)
             elif self.graph.dtype(self.graph.output) == "INT16":
-                self._graph.outputs = [self._float_output()]
+                self.graph.set_outputs([self._float_output()])
             return
         value = self._float_output()
-        units = int(self._graph.tensors[value].shape[-1])
+        units = int(self.graph.tensors[value].shape[-1])
         if head.kind == "sigmoid":
             value = self._affine(value, (-1.0, 1.0), (1.0, 0.0))
         elif head.kind == "logit":
             value, units = self._affine(value, (-0.5, 0.5), None), 2
         if head.kind in ("logit", "logits"):
-            after = self._tensor("probabilities", (1, units), _TYPE.FLOAT32)
-            operator = self._operator(_OP.SOFTMAX, [value], [after], "SoftmaxOptions")
-            operator.builtinOptions.beta = 1.0
-            self._graph.operators.append(operator)
+            after = self.graph.add_tensor("probabilities", (1, units), _TYPE.FLOAT32)
+            options = schema.SoftmaxOptionsT()
+            options.beta = 1.0
+            self._append(_OP.SOFTMAX, [value], after, options)
             value = after
-        self._graph.outputs = [value]
+        self.graph.set_outputs([value])
 
     def raw_tensors(self, places: Sequence[Place]) -> None:
         """The outputs as they are, in that order and by those names."""
-        outputs = [int(self._graph.outputs[place.index]) for place in places]
+        outputs = [self.graph.outputs[place.index] for place in places]
         for number, place in enumerate(places):
             if place.perm is not None:
                 outputs[number] = self._transposed(outputs[number], place.perm)
@@ -271,107 +245,60 @@ class _Packing:
             raise ConversionError(
                 "The TFLite graph answers its input as it is; export the model without that output."
             )
-        self._graph.outputs = outputs
+        self.graph.set_outputs(outputs)
         self.graph.rename_io(INPUT_NAME, *(place.name for place in places))
 
     def _transposed(self, tensor: int, perm: tuple[int, ...]) -> int:
-        shape = [int(self._graph.tensors[tensor].shape[axis]) for axis in perm]
-        after = self._tensor("transposed", shape, self._graph.tensors[tensor].type)
-        axes = self._constant(np.array(perm, np.int32), _TYPE.INT32, "axes")
-        self._graph.operators.append(
-            self._operator(_OP.TRANSPOSE, [tensor, axes], [after], "TransposeOptions")
-        )
+        shape = [int(self.graph.tensors[tensor].shape[axis]) for axis in perm]
+        after = self.graph.add_tensor("transposed", shape, self.graph.tensors[tensor].type)
+        axes = self.graph.add_constant(np.array(perm, np.int32), "axes")
+        self._append(_OP.TRANSPOSE, [tensor, axes], after, schema.TransposeOptionsT())
         return after
 
     def _affine(
         self, value: int, factors: tuple[float, float], terms: tuple[float, float] | None
     ) -> int:
         """One number as two."""
-        for code, numbers, options in (
-            (_OP.MUL, factors, "MulOptions"),
-            (_OP.ADD, terms, "AddOptions"),
-        ):
+        for code, numbers in ((_OP.MUL, factors), (_OP.ADD, terms)):
             if numbers is None:
                 continue
-            constant = self._constant(np.array([numbers], np.float32), _TYPE.FLOAT32, "both")
-            after = self._tensor("both_labels", (1, 2), _TYPE.FLOAT32)
-            self._graph.operators.append(self._operator(code, [value, constant], [after], options))
+            constant = self.graph.add_constant(np.array([numbers], np.float32), "both")
+            after = self.graph.add_tensor("both_labels", (1, 2), _TYPE.FLOAT32)
+            self._append(code, [value, constant], after, _OPTIONS[code]())
             value = after
         return value
 
     def _float_output(self) -> int:
-        output = int(self._graph.outputs[0])
+        output = self.graph.output
         if self.graph.dtype(output) == "FLOAT32":
             return output
-        after = self._tensor("scores_float", self._graph.tensors[output].shape, _TYPE.FLOAT32)
-        self._graph.operators.append(self._operator(_OP.DEQUANTIZE, [output], [after], ""))
+        after = self.graph.add_tensor(
+            "scores_float", self.graph.tensors[output].shape, _TYPE.FLOAT32
+        )
+        self._append(_OP.DEQUANTIZE, [output], after)
         return after
 
     def _flat_output(self) -> None:
         """(1, 1, 1, units) as (1, units)."""
-        output = self._graph.tensors[self._graph.outputs[0]]
+        output = self.graph.tensors[self.graph.output]
         shape = [int(n) for n in output.shape]
         units = max(shape, default=1)
         if len(shape) == 2 or int(np.prod(shape)) != units:
             return
-        scale, zero = None, 0
-        if output.quantization is not None and output.quantization.scale is not None:
-            _, scale, zero = self._quantisation(int(self._graph.outputs[0]))
-        after = self._tensor("scores", (1, units), output.type, scale, zero)
-        target = self._constant(np.array([-1, units], np.int32), _TYPE.INT32, "flat")
-        self._graph.operators.append(
-            self._operator(_OP.RESHAPE, [int(self._graph.outputs[0]), target], [after], "")
-        )
-        self._graph.outputs = [after]
+        after = self.graph.add_tensor("scores", (1, units), output.type, output.quantization)
+        target = self.graph.add_constant(np.array([-1, units], np.int32), "flat")
+        self._append(_OP.RESHAPE, [self.graph.output, target], after)
+        self.graph.set_outputs([after])
 
     def _quantisation(self, tensor: int) -> tuple[str, float, int]:
-        found = self._graph.tensors[tensor].quantization
+        found = self.graph.tensors[tensor].quantization
         if found is None or found.scale is None or len(found.scale) != 1:
             return self.graph.dtype(tensor), 1.0, 0
         return self.graph.dtype(tensor), float(found.scale[0]), int(found.zeroPoint[0])
 
+    def _append(self, code: int, inputs: list[int], output: int, options: Any = None) -> None:
+        self.graph.operators.append(self.graph.new_operator(code, inputs, [output], options))
+
     def _put_in_front(self, front: list[Any], pixels: int) -> None:
-        self._graph.operators = front + list(self._graph.operators)
-        self.graph._set_input(pixels)
-
-    def _tensor(
-        self,
-        name: str,
-        shape: Any,
-        dtype: int,
-        scale: float | None = None,
-        zero_point: int = 0,
-    ) -> int:
-        tensor = schema.TensorT()
-        tensor.name = f"{name}_{len(self._graph.tensors)}".encode()
-        tensor.shape = [int(n) for n in shape]
-        tensor.shapeSignature = [-1, *tensor.shape[1:]]
-        tensor.type, tensor.buffer = dtype, 0
-        if scale is not None:
-            tensor.quantization = schema.QuantizationParametersT()
-            tensor.quantization.scale = [scale]
-            tensor.quantization.zeroPoint = [zero_point]
-        self._graph.tensors.append(tensor)
-        return len(self._graph.tensors) - 1
-
-    def _constant(
-        self, values: np.ndarray, dtype: int, name: str, scale: float | None = None
-    ) -> int:
-        values = np.asarray(values)
-        index = self._tensor(name, values.shape, dtype, scale)
-        tensor = self._graph.tensors[index]
-        tensor.shapeSignature = None
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
-        self.graph._model.buffers.append(buffer)
-        tensor.buffer = len(self.graph._model.buffers) - 1
-        return index
-
-    def _operator(self, code: int, inputs: list[int], outputs: list[int], options: str) -> Any:
-        operator = schema.OperatorT()
-        operator.opcodeIndex = self.graph._operator_code(code)
-        operator.inputs, operator.outputs = inputs, outputs
-        if options:
-            operator.builtinOptionsType = getattr(schema.BuiltinOptions, options)
-            operator.builtinOptions = getattr(schema, f"{options}T")()
-        return operator
+        self.graph.operators = front + list(self.graph.operators)
+        self.graph.set_input(pixels)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
@@ -14,14 +12,11 @@ _OP = schema.BuiltinOperator
 
 def as_products(graph: TfliteGraph) -> None:
     """Replace SQUARE by `x * x` and NEG by `x * -1`: the same numbers to the last bit."""
-    inner: Any = graph._graph
-    for operator in inner.operators:
-        code = graph._code(operator)
+    for operator in graph.operators:
+        code = graph.code(operator)
         if code not in (_OP.SQUARE, _OP.NEG) or graph.dtype(int(operator.inputs[0])) != "FLOAT32":
             continue
         x = int(operator.inputs[0])
         other = x if code == _OP.SQUARE else graph.add_constant(np.float32(-1).reshape(1))
         operator.inputs = [x, other]
-        operator.opcodeIndex = graph._operator_code(_OP.MUL)
-        operator.builtinOptionsType = schema.BuiltinOptions.MulOptions
-        operator.builtinOptions = schema.MulOptionsT()
+        graph.turn_into(operator, _OP.MUL, schema.MulOptionsT())

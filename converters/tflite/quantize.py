@@ -18,7 +18,8 @@ from converters.quantisation_plan import QuantisationPlan
 from converters.tflite.bias import correct_biases
 from converters.tflite.bias_range import give_biases_room
 from converters.tflite.calibration import Calibration, Ranges
-from converters.tflite.graph import InputAffine, TfliteGraph
+from converters.tflite.ends import InputAffine, append_uint8_output, prepend_uint8_input
+from converters.tflite.graph import TfliteGraph
 from converters.tflite.integer_kernels import onto_integers
 
 _LEVELS = 255
@@ -115,12 +116,12 @@ def _static(
         quantised = onto_integers(quantised, ranges)
     quantised = give_biases_room(core, quantised)
     graph = TfliteGraph(_corrected(core, quantised, calibration, plan))
-    graph.prepend_uint8_input(INPUT_NAME, scale=affine.scale, zero_point=zero_point)
+    prepend_uint8_input(graph, INPUT_NAME, scale=affine.scale, zero_point=zero_point)
     names = TfliteGraph(core).output_names
     graph.rename_io(INPUT_NAME, *names)
     # Raw tensors stay as the quantiser leaves them: nobody's tasks read them by their type.
     if names == (OUTPUT_NAME,) and graph.dtype(graph.output) == "INT8":
-        graph.append_uint8_output()
+        append_uint8_output(graph)
     # 16 bits lack kernels that 8 bits have, such as HARD_SWISH: those layers stay in float.
     if activation_bits == 8 and (not plan.keep or plan.keep_as == "int16"):
         _require_integers(graph)

@@ -16,21 +16,18 @@ _CLIP = schema.BuiltinOperator.RELU_N1_TO_1
 def with_separate_clips(tflite: bytes) -> bytes:
     """Give every fused RELU_N1_TO_1 an operator of its own, which answers under the old name."""
     graph = TfliteGraph(tflite)
-    inner: Any = graph._graph
-    fused = [o for o in inner.operators if _activation(o) == _FUSED.RELU_N1_TO_1]
+    fused = [o for o in graph.operators if _activation(o) == _FUSED.RELU_N1_TO_1]
     if not fused:
         return tflite
     for operator in fused:
         operator.builtinOptions.fusedActivationFunction = _FUSED.NONE
         answer = int(operator.outputs[0])
-        tensor = deepcopy(inner.tensors[answer])
+        tensor = deepcopy(graph.tensors[answer])
         tensor.name += b"/before_clip"
-        inner.tensors.append(tensor)
-        operator.outputs = [len(inner.tensors) - 1]
-        clip = schema.OperatorT()
-        clip.opcodeIndex = graph._operator_code(_CLIP)
-        clip.inputs, clip.outputs = operator.outputs, [answer]
-        inner.operators.insert(inner.operators.index(operator) + 1, clip)
+        graph.tensors.append(tensor)
+        operator.outputs = [len(graph.tensors) - 1]
+        clip = graph.new_operator(_CLIP, operator.outputs, [answer])
+        graph.operators.insert(graph.operators.index(operator) + 1, clip)
     return graph.to_bytes()
 
 

@@ -19,39 +19,34 @@ _ROWS, _COLUMNS = 1, 2
 
 def repeats_as_resize(graph: TfliteGraph) -> None:
     """Replace the repeating of rows or columns by a resize."""
-    inner: Any = graph._graph
-    made = {int(out): o for o in inner.operators for out in o.outputs}
-    for tile in [o for o in inner.operators if graph._code(o) == _OP.TILE]:
+    made = {int(out): o for o in graph.operators for out in o.outputs}
+    for tile in [o for o in graph.operators if graph.code(o) == _OP.TILE]:
         found, reshape = _repeated(graph, tile, made), _only_reshape(graph, tile)
         if found is None or reshape is None:
             continue
         source, after = found
-        if _is_shaped(inner.tensors[reshape.outputs[0]], after):
+        if _is_shaped(graph.tensors[reshape.outputs[0]], after):
             answer = int(reshape.outputs[0])
-            inner.operators.remove(reshape)
+            graph.operators.remove(reshape)
         elif graph.constant(int(reshape.inputs[1])) is not None:
-            answer = len(inner.tensors)
-            tensor = schema.TensorT()
-            tensor.name, tensor.buffer = f"resized_{answer}".encode(), 0
-            tensor.type = inner.tensors[source].type
-            inner.tensors.append(tensor)
+            answer = graph.add_tensor("resized", after, graph.tensors[source].type)
             reshape.inputs = [answer, *reshape.inputs[1:]]
         else:
             continue
-        inner.tensors[answer].shape = after
-        inner.tensors[answer].shapeSignature = [-1, *after[1:]]
-        place = inner.operators.index(tile)
-        inner.operators[place] = made[answer] = _resize(graph, source, answer, after)
-    graph._drop_dead_operators()
+        graph.tensors[answer].shape = after
+        graph.tensors[answer].shapeSignature = [-1, *after[1:]]
+        place = graph.operators.index(tile)
+        graph.operators[place] = made[answer] = _resize(graph, source, answer, after)
+    graph.drop_dead_operators()
 
 
 def _repeated(graph: TfliteGraph, tile: Any, made: dict[int, Any]) -> tuple[int, list[int]] | None:
     """The picture whose rows or columns a TILE repeats, and the shape it gets; else `None`."""
-    times, tensors = graph.constant(int(tile.inputs[1])), graph._graph.tensors
+    times, tensors = graph.constant(int(tile.inputs[1])), graph.tensors
     expand = made.get(int(tile.inputs[0]))
     if times is None or times.size != 5 or np.count_nonzero(times != 1) != 1 or expand is None:
         return None
-    if graph._code(expand) not in (_OP.EXPAND_DIMS, _OP.RESHAPE):
+    if graph.code(expand) not in (_OP.EXPAND_DIMS, _OP.RESHAPE):
         return None
     # The new axis stands behind the one that is repeated.
     behind = int(np.flatnonzero(times != 1)[0])
@@ -68,9 +63,8 @@ def _repeated(graph: TfliteGraph, tile: Any, made: dict[int, Any]) -> tuple[int,
 
 def _only_reshape(graph: TfliteGraph, tile: Any) -> Any | None:
     """The RESHAPE that alone reads a TILE; a SHAPE beside it only computes what it becomes."""
-    users = [o for o in graph._graph.operators if int(tile.outputs[0]) in list(o.inputs)]
-    users = [o for o in users if graph._code(o) != _OP.SHAPE]
-    return users[0] if len(users) == 1 and graph._code(users[0]) == _OP.RESHAPE else None
+    users = [o for o in graph.users(int(tile.outputs[0])) if graph.code(o) != _OP.SHAPE]
+    return users[0] if len(users) == 1 and graph.code(users[0]) == _OP.RESHAPE else None
 
 
 def _is_shaped(tensor: Any, shape: list[int]) -> bool:
@@ -81,9 +75,5 @@ def _is_shaped(tensor: Any, shape: list[int]) -> bool:
 
 def _resize(graph: TfliteGraph, source: int, answer: int, shape: list[int]) -> Any:
     size = graph.add_constant(np.array(shape[1:3], np.int32))
-    resize = schema.OperatorT()
-    resize.opcodeIndex = graph._operator_code(_OP.RESIZE_NEAREST_NEIGHBOR)
-    resize.inputs, resize.outputs = [source, size], [answer]
-    resize.builtinOptionsType = schema.BuiltinOptions.ResizeNearestNeighborOptions
-    resize.builtinOptions = schema.ResizeNearestNeighborOptionsT()
-    return resize
+    options = schema.ResizeNearestNeighborOptionsT()
+    return graph.new_operator(_OP.RESIZE_NEAREST_NEIGHBOR, [source, size], [answer], options)

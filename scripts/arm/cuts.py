@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import onnx
 from onnx.utils import Extractor
 
+from converters.tflite.ends import end_at
 from converters.tflite.graph import TfliteGraph
 
 
@@ -38,7 +39,7 @@ def tflite_cuts(model: bytes) -> Iterator[Cut]:
             continue
         computed.update(node.outputs)
         graph = TfliteGraph(model)
-        graph.end_at(node.outputs[0])
+        end_at(graph, node.outputs[0])
         yield Cut(node.code, whole.name(node.outputs[0]), graph.to_bytes())
 
 

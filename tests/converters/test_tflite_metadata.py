@@ -15,6 +15,7 @@ from flatbuffers import number_types
 from flatbuffers.table import Table
 
 from converters.errors import ConversionError
+from converters.tflite.ends import append_uint8_output
 from converters.tflite.graph import TfliteGraph
 from converters.tflite.metadata import with_metadata
 from edge_runtime.engines import installed_engines, load_engine
@@ -222,7 +223,7 @@ def test_metadata_that_would_be_untrue(described, changed, words: str):
 
 def test_uint8_output_has_the_same_steps(tmp_path: Path, picture):
     graph = TfliteGraph(int8_model())
-    graph.append_uint8_output()
+    append_uint8_output(graph)
     (tmp_path / "int8.tflite").write_bytes(int8_model())
     (tmp_path / "uint8.tflite").write_bytes(graph.to_bytes())
     for name in installed_engines("tflite"):
@@ -237,4 +238,4 @@ def test_uint8_output_has_the_same_steps(tmp_path: Path, picture):
 
 def test_only_int8_becomes_uint8(colour_tflite: bytes):
     with pytest.raises(ConversionError, match="FLOAT32"):
-        TfliteGraph(colour_tflite).append_uint8_output()
+        append_uint8_output(TfliteGraph(colour_tflite))

@@ -5,6 +5,7 @@ import pytest
 
 from converters.incoming.models import interpreter_of
 from converters.tflite.graph import TfliteGraph
+from converters.tflite.reshapes import fold_reshapes
 from converters.tflite.upsampling import repeats_as_resize
 
 
@@ -26,7 +27,7 @@ def test_upsampling_by_repeating_is_a_resize(batch: int | None):
     x = layers.Conv2D(2, 3)(layers.UpSampling2D((2, 3))(x))
     made = tensorflow.lite.TFLiteConverter.from_keras_model(keras.Model(image, x)).convert()
     graph = TfliteGraph(made)
-    graph.fold_reshapes()
+    fold_reshapes(graph)
     repeats_as_resize(graph)
     resize = "RESIZE_NEAREST_NEIGHBOR"
     assert graph.operator_names() == ["CONV_2D", resize, resize, "CONV_2D"]

@@ -198,7 +198,7 @@ def test_custom_operators_of_tflite_are_named(theirs, tmp_path: Path):
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
     code.customCode = b"AcmeConv"
     graph._model.operatorCodes.append(code)
-    first = graph._graph.operators[0]
+    first = graph.operators[0]
     first.opcodeIndex = len(graph._model.operatorCodes) - 1
     first.builtinOptions, first.builtinOptionsType = None, 0
     (tmp_path / "custom.tflite").write_bytes(graph.to_bytes())
@@ -215,8 +215,8 @@ def test_one_tensor_as_two_outputs_is_refused_once_for_all_variants(
     from converters.tflite.graph import TfliteGraph
 
     graph = TfliteGraph(theirs.tflite.read_bytes())
-    graph._graph.outputs = [graph.output, graph.output]
-    graph._model.signatureDefs = None
+    graph.forget_metadata()
+    graph.set_outputs([graph.output, graph.output])
     (tmp_path / "twice.tflite").write_bytes(graph.to_bytes())
     code, _, problem = edgeproof(
         *("convert", tmp_path / "twice.tflite", "--calibrate", theirs.photographs),
