@@ -40,7 +40,7 @@ def edgeproof_rate(name: str, options: argparse.Namespace, *, varied: bool) -> f
 
     from trainer.architectures import ARCHITECTURES, ModelSpec, Stage
     from trainer.augment import AUGMENTATIONS
-    from trainer.batches import LearningBatches
+    from trainer.batches import LearningBatches, fed
     from trainer.folders import Picture
     from trainer.learning_model import compiled
     from trainer.pictures import Pixels
@@ -64,7 +64,7 @@ def edgeproof_rate(name: str, options: argparse.Namespace, *, varied: bool) -> f
 
     def epoch(number: int, steps: int) -> None:
         batches = LearningBatches(pixels, options.batch, key=(0, number), steps=steps)
-        model.fit(batches, shuffle=False, verbose=0)
+        model.fit(fed(batches), shuffle=False, verbose=0)
 
     epoch(0, 5)  # compiles
     return per_second(lambda: epoch(1, options.steps), options.batch * options.steps, 1)

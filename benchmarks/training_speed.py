@@ -3,15 +3,17 @@
     python benchmarks/training_speed.py DATA [--rounds 5] [--accuracy 20]
 
 DATA holds train/ and val/ with class folders, such as cats_vs_dogs. All ways learn the same
-model at 150 x 150 from batches of 32, in one process, one epoch of each in turn, so that whatever
-else the machine does hits all of them alike; the first epoch of each is not counted.
+model at 150 x 150 from batches of 32, one epoch of each in turn, so that whatever else the machine
+does hits all of them alike; the first epoch of each is not counted.
 
     generator   ImageDataGenerator.flow_from_directory and fit: the article's own way
     dataset     image_dataset_from_directory and the same variations as Keras layers
     edgeproof   decoded once, one composed warp in the graph, in each precision
     alone       the model on one ready batch, again and again, in each precision
 
-bfloat16 is measured where the processor has it (AVX512-BF16 or AMX), or with --bfloat16.
+The first two learn in processes of their own, with TensorFlow as it comes; the others with the
+switches that edgeproof sets. bfloat16 is measured where the processor has it (AVX512-BF16 or AMX),
+or with --bfloat16.
 """
 
 from __future__ import annotations
@@ -19,130 +21,112 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import keras
 import numpy as np
-import tensorflow as tf
+from usual_training import BATCH, PREPROCESS, RATE, WAYS, article_model, measured, plain
 
-from edge_runtime.preprocess import Preprocess
-from trainer.architectures import ARCHITECTURES, ModelSpec, Stage
+from trainer.architectures import Stage
 from trainer.augment import AUGMENTATIONS
-from trainer.batches import LearningBatches, steps_per_epoch
+from trainer.batches import LearningBatches, fed, steps_per_epoch
 from trainer.dataset import Dataset, load_dataset
+from trainer.keras_quiet import keras
 from trainer.learning_model import compiled
 from trainer.precision import chosen_precision, learner_of
 from trainer.recipe import Recipe
 from trainer.schedule import StageSchedule
 
-SIDE, BATCH, RATE = 150, 32, 3e-4
 # Accuracy is the mean of so many epochs at the end.
 LAST = 5
 FOREVER = Stage("benchmark", "all", 1000, RATE, 1000)
-# One epoch: takes its number, gives the pictures that it showed.
-Epoch = Callable[[int], int]
 
 
-def article_model() -> keras.Model:
-    keras.utils.set_random_seed(0)
-    return ARCHITECTURES["article_cnn"].build(ModelSpec((SIDE, SIDE), 1, 1.0, "none"))
+class Way(Protocol):
+    """One way to learn the model."""
+
+    def epoch(self, number: int) -> tuple[float, float]:
+        """Learns one; gives how many pictures it showed, and the seconds."""
+
+    def measured(self) -> tuple[float, float]:
+        """Accuracy, and the mean loss (nats), on the val pictures."""
 
 
-def plain(model: keras.Model) -> keras.Model:
-    model.compile(keras.optimizers.Adam(RATE), "binary_crossentropy", metrics=["accuracy"])
-    return model
+class Usual:
+    """A way of others, in a process of its own."""
+
+    def __init__(self, data: Path, way: str) -> None:
+        script = Path(__file__).with_name("usual_training.py")
+        self._process = subprocess.Popen(
+            [sys.executable, script, data, way],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"},
+        )
+
+    def epoch(self, number: int) -> tuple[float, float]:
+        return self._ask("epoch")
+
+    def measured(self) -> tuple[float, float]:
+        return self._ask("accuracy")
+
+    def _ask(self, question: str) -> tuple[float, float]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        print(question, file=self._process.stdin, flush=True)
+        one, other = map(float, self._process.stdout.readline().split())
+        return one, other
 
 
-def generator_way(data: Path) -> tuple[keras.Model, Epoch]:
-    """As in the article; the model scales the pixels, so the generator does not."""
-    image = tf.keras.preprocessing.image
-    varied = image.ImageDataGenerator(
-        rotation_range=40,
-        width_shift_range=0.2,
-        height_shift_range=0.2,
-        shear_range=0.2,
-        zoom_range=0.2,
-        horizontal_flip=True,
-        fill_mode="nearest",
-    )
-    flow = varied.flow_from_directory(
-        data / "train", (SIDE, SIDE), batch_size=BATCH, class_mode="binary", seed=0
-    )
-    model = plain(article_model())
+class Ours:
+    """A way in this process."""
 
-    def epoch(_: int) -> int:
-        model.fit(flow, verbose=0)
-        return flow.samples
+    def __init__(self, core: keras.Model, dataset: Dataset, learn: Callable[[int], object]) -> None:
+        """Args: learn: one epoch, by its number."""
+        self._core, self._dataset, self._learn = core, dataset, learn
 
-    return model, epoch
+    def epoch(self, number: int) -> tuple[float, float]:
+        began = time.perf_counter()
+        self._learn(number)
+        shown = steps_per_epoch(self._dataset.train, BATCH) * BATCH
+        return shown, time.perf_counter() - began
+
+    def measured(self) -> tuple[float, float]:
+        return measured(self._core, self._dataset)
 
 
-def dataset_way(data: Path) -> tuple[keras.Model, Epoch]:
-    found = keras.utils.image_dataset_from_directory(
-        data / "train", label_mode="binary", image_size=(SIDE, SIDE), batch_size=BATCH, seed=0
-    )
-    layers = keras.layers
-    vary = keras.Sequential(
-        [
-            layers.RandomRotation(40 / 360, fill_mode="nearest"),
-            layers.RandomTranslation(0.2, 0.2, fill_mode="nearest"),
-            layers.RandomShear(0.2, 0.2, fill_mode="nearest"),
-            layers.RandomZoom(0.2, 0.2, fill_mode="nearest"),
-            layers.RandomFlip("horizontal"),
-        ]
-    )
-    batches = found.map(
-        lambda images, labels: (tf.cast(vary(images, training=True), tf.uint8), labels),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    ).prefetch(tf.data.AUTOTUNE)
-    model, count = plain(article_model()), len(found.file_paths)
-
-    def epoch(_: int) -> int:
-        model.fit(batches, verbose=0)
-        return count
-
-    return model, epoch
-
-
-def edgeproof_way(dataset: Dataset, recipe: Recipe) -> tuple[keras.Model, Epoch]:
+def edgeproof(dataset: Dataset, recipe: Recipe) -> Ours:
     core = learner_of(article_model(), recipe.precision)
     steps = steps_per_epoch(dataset.train, BATCH)
     schedule = StageSchedule(FOREVER, recipe, steps_per_epoch=steps)
     model = compiled(core, FOREVER, recipe, AUGMENTATIONS["article"], seed=0, schedule=schedule)
 
-    def epoch(number: int) -> int:
-        model.fit(LearningBatches(dataset.train, BATCH, key=(0, number)), shuffle=False, verbose=0)
-        return steps * BATCH
+    def learn(number: int) -> None:
+        batches = LearningBatches(dataset.train, BATCH, key=(0, number))
+        model.fit(fed(batches), shuffle=False, verbose=0)
 
-    return core, epoch
+    return Ours(core, dataset, learn)
 
 
-def alone(dataset: Dataset, recipe: Recipe) -> tuple[keras.Model, Epoch]:
+def alone(dataset: Dataset, recipe: Recipe) -> Ours:
     """No pictures to fetch, nothing to vary: what the model itself costs."""
+    import tensorflow as tf
+
     model = plain(learner_of(article_model(), recipe.precision))
     images = tf.constant(dataset.train.inputs(slice(0, BATCH)))
     labels = tf.constant(dataset.train.labels[:BATCH, None])
-    ready = tf.data.Dataset.from_tensors((images, labels))
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    ready = tf.data.Dataset.from_tensors((images, labels)).with_options(options)
     ready = ready.repeat(steps_per_epoch(dataset.train, BATCH))
-
-    def epoch(_: int) -> int:
-        model.fit(ready, verbose=0)
-        return steps_per_epoch(dataset.train, BATCH) * BATCH
-
-    return model, epoch
-
-
-def measured(core: keras.Model, dataset: Dataset) -> tuple[float, float]:
-    """Accuracy, and the mean loss (nats), on the val pictures."""
-    answers = core.predict(dataset.val.inputs(slice(None)), verbose=0).ravel().astype(np.float64)
-    right = np.where(dataset.val.labels == 1, answers, 1 - answers)
-    return float((right > 0.5).mean()), float(-np.log(np.maximum(right, 1e-7)).mean())
+    return Ours(model, dataset, lambda _: model.fit(ready, verbose=0))
 
 
 def main() -> None:
@@ -159,8 +143,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        preprocess = Preprocess(width=SIDE, height=SIDE, fit="stretch")
-        dataset = load_dataset(str(options.data), preprocess, seed=0, scratch=Path(scratch))
+        dataset = load_dataset(str(options.data), PREPROCESS, seed=0, scratch=Path(scratch))
         measure(options, dataset)
 
 
@@ -169,37 +152,38 @@ def measure(options: argparse.Namespace, dataset: Dataset) -> None:
     recipes = [float32]
     if options.bfloat16 or chosen_precision("auto") == "bfloat16":
         recipes.append(replace(float32, precision="bfloat16"))
-    ways = {"generator": generator_way(options.data), "dataset": dataset_way(options.data)}
+    ways: dict[str, Way] = {name: Usual(options.data, name) for name in WAYS}
     for recipe in recipes:
-        ways[f"edgeproof {recipe.precision}"] = edgeproof_way(dataset, recipe)
+        ways[f"edgeproof {recipe.precision}"] = edgeproof(dataset, recipe)
         ways[f"alone {recipe.precision}"] = alone(dataset, recipe)
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(options.rounds + 1):
-        for name, (_, epoch) in ways.items():
-            began = time.perf_counter()
-            shown = epoch(number)
+        for name, way in ways.items():
+            shown, seconds = way.epoch(number)
             if number:
-                rates[name].append(shown / (time.perf_counter() - began))
+                rates[name].append(shown / seconds)
     print_table(rates)
-    learning = {name: way for name, way in ways.items() if not name.startswith("alone")}
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in learning}
-    for number in range(options.rounds + 1, options.accuracy):
-        for name, (core, epoch) in learning.items():
-            epoch(number)
-            if number >= options.accuracy - LAST:
-                found[name].append(measured(core, dataset))
     if options.accuracy:
-        # One epoch's accuracy on so few pictures jumps by five per cent from one to the next.
-        print(
-            f"\n{len(dataset.val)} val pictures, means of epochs {options.accuracy - LAST + 1} to "
-            f"{options.accuracy}:"
-        )
-        for name, values in found.items():
-            (right, loss), (spread, _) = np.mean(values, axis=0), np.std(values, axis=0)
-            print(f"  {name}: accuracy {right:.1%} (deviation {spread:.1%}), loss {loss:.3f}")
+        learning = {name: way for name, way in ways.items() if not name.startswith("alone")}
+        compare_accuracy(learning, options.rounds + 1, options.accuracy, len(dataset.val))
 
 
-def print_table(rates: dict[str, list[float]]) -> None:
+def compare_accuracy(ways: Mapping[str, Way], first: int, end: int, pictures: int) -> None:
+    """Learn on, and print what the last epochs' models know."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for number in range(first, end):
+        for name, way in ways.items():
+            way.epoch(number)
+            if number >= end - LAST:
+                found[name].append(way.measured())
+    # One epoch's accuracy on so few pictures jumps by five per cent from one to the next.
+    print(f"\n{pictures} val pictures, means of epochs {end - LAST + 1} to {end}:")
+    for name, values in found.items():
+        (right, loss), (spread, _) = np.mean(values, axis=0), np.std(values, axis=0)
+        print(f"  {name}: accuracy {right:.1%} (deviation {spread:.1%}), loss {loss:.3f}")
+
+
+def print_table(rates: Mapping[str, list[float]]) -> None:
     medians = {name: statistics.median(values) for name, values in rates.items()}
     print("| way | pictures/s | from - to | against the generator | of the model alone |")
     print("| --- | ---: | ---: | ---: | ---: |")

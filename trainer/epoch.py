@@ -44,7 +44,7 @@ def learn(
     Raises:
         DivergedError: when the loss is no longer finite after some batch, or beyond all measure.
     """
-    from trainer.batches import LearningBatches
+    from trainer.batches import LearningBatches, fed
     from trainer.keras_quiet import keras
     from trainer.learning_model import reseed
 
@@ -68,7 +68,7 @@ def learn(
             last.extend(self.model.core.get_weights())
 
     answer = model.fit(
-        batches,
+        fed(batches),
         class_weight=weights,
         callbacks=[_Course(), *callbacks],
         shuffle=False,  # `batches` are shuffled by seed and epoch; Keras would do it by neither
@@ -79,9 +79,9 @@ def learn(
 
 def answers(core: keras.Model, pixels: Pixels, batch_size: int) -> np.ndarray:
     """The core's own output for every picture: float32, (pictures, units)."""
-    from trainer.batches import Batches
+    from trainer.batches import Batches, fed
 
-    return np.asarray(core.predict(Batches(pixels, batch_size), verbose=0))
+    return np.asarray(core.predict(fed(Batches(pixels, batch_size)), verbose=0))
 
 
 def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:

@@ -12,6 +12,7 @@ from edge_runtime.head import Head
 from edge_runtime.intervals import wilson_interval
 from edge_runtime.temperature import Temperature, fit_temperature
 from trainer.dataset import Dataset
+from trainer.epoch import answers
 from trainer.pictures import Pixels
 from trainer.record import ClassMetrics, Metrics
 
@@ -42,11 +43,9 @@ class Evaluation:
 
 def evaluate(core: keras.Model, head: Head, dataset: Dataset, *, batch_size: int) -> Evaluation:
     """Ask the model about every held-out picture."""
-    from trainer.batches import Batches
 
     def ask(part: Pixels) -> np.ndarray:
-        outputs = core.predict(Batches(part, batch_size), verbose=0)
-        return head.probabilities(np.asarray(outputs))
+        return head.probabilities(answers(core, part, batch_size))
 
     pixels = dataset.held_out
     probabilities = ask(pixels)

@@ -111,7 +111,7 @@ def sweep_rates(
         DivergedError: when not even the first steps have a finite loss.
     """
     from edge_runtime.progress import progress_bar
-    from trainer.batches import LearningBatches
+    from trainer.batches import LearningBatches, fed
     from trainer.keras_quiet import keras
     from trainer.learning_model import compiled, reseed
     from trainer.schedule import SweepSchedule
@@ -130,7 +130,7 @@ def sweep_rates(
 
     with progress_bar("finding a learning rate", STEPS) as advance:
         batches = LearningBatches(train, batch_size, key=(seed, 0), steps=STEPS)
-        model.fit(batches, callbacks=[_Watch()], shuffle=False, verbose=0)
+        model.fit(fed(batches), callbacks=[_Watch()], shuffle=False, verbose=0)
     if not trace.losses:
         raise DivergedError(f"The loss is not finite at a learning rate of {LOWEST:g} already.")
     rates = [float(schedule(step)) for step in range(len(trace.losses))]
