@@ -91,7 +91,7 @@ def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, fl
         DivergedError: when one is not finite.
     """
     if not np.isfinite(probabilities).all():
-        raise DivergedError("the answers became nan")
+        raise DivergedError("an answer to the val pictures was no number at the end")
     right = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return {
         "val_loss": float(-np.log(np.maximum(right, LEAST_PROBABILITY)).mean()),

@@ -85,19 +85,26 @@ def require_monitor_packages(tensorboard: Path | None, mlflow: str | None) -> No
 def _tensorboard(folder: Path) -> Iterator[Monitor]:
     require_writable_folder(folder)
     # Its own writer: that of TensorFlow would need TensorFlow under JAX as well.
-    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     writer = EventFileWriter(str(folder))
 
     class _Log:
+        begun = False
+
         def note(self, state: FitState) -> None:
             values = [
                 Summary.Value(tag=tag, simple_value=state.history[name][-1])
                 for name, tag in _TAGS.items()
             ]
             with storage_errors(folder):
+                if not self.begun:
+                    # TensorBoard forgets what an interrupted training told of it and later ones.
+                    start = SessionLog(status=SessionLog.START)
+                    writer.add_event(Event(step=state.epochs, session_log=start))
+                    self.begun = True
                 writer.add_event(Event(step=state.epochs, summary=Summary(value=values)))
                 writer.flush()
 

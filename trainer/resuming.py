@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge_runtime.text import one_line
 from trainer.errors import ResumeError
 from trainer.fit_state import Checkpoint, read_checkpoint
 
 if TYPE_CHECKING:
     import keras
+
+# Of a value that differs, in a message.
+_LONGEST = 80
 
 
 def belonging_checkpoint(file: Path, identity: Mapping[str, Any]) -> Checkpoint | None:
@@ -31,13 +35,25 @@ def belonging_checkpoint(file: Path, identity: Mapping[str, Any]) -> Checkpoint 
         if name == "stages" and checkpoint.state.diverged:
             before, now = _without_rates(before), _without_rates(now)
         if before != now:
-            what = f"{name} was {before}, is now {now}"
             raise ResumeError(
-                f"{file}: belongs to another training ({what[:200]}); resume with what "
-                "it was begun with, or begin again with --overwrite."
+                f"{file}: belongs to another training ({_difference(name, before, now)}); resume "
+                "with what it was begun with, or begin again with --overwrite."
             )
     checkpoint.state.diverged = False
     return checkpoint
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    """The first thing that differs, in words."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        key = next(key for key in {**before, **now} if before.get(key) != now.get(key))
+        return _difference(str(key), before.get(key), now.get(key))
+    alike = isinstance(before, list) and isinstance(now, list) and len(before) == len(now)
+    if alike and all(isinstance(each, Mapping) for each in (*before, *now)):
+        one, other = next(pair for pair in zip(before, now, strict=True) if pair[0] != pair[1])
+        return _difference(name, one, other)
+    shown = [one_line(str(value), _LONGEST) for value in (before, now)]
+    return f"{name.replace('_', ' ')} was {shown[0]}, is now {shown[1]}"
 
 
 def _without_rates(stages: Any) -> Any:

@@ -32,6 +32,7 @@ from trainer.fit import FitPlan, fit
 from trainer.fit_state import CHECKPOINT_NAME, FitState
 from trainer.monitors import monitors, require_monitor_packages
 from trainer.options import Settings, TrainOptions, resolve
+from trainer.own_folder import own_folder
 from trainer.pictures import Pixels
 from trainer.preparing import prepare
 from trainer.record import (
@@ -130,7 +131,8 @@ def _train(
     require_packages("Training")
     require_monitor_packages(options.tensorboard, options.mlflow)
     require_writable_folder(out)
-    with _kept_if_begun(out, overwrite=options.overwrite):
+    held = own_folder(out) if team.leads else nullcontext()
+    with held, _kept_if_begun(out, overwrite=options.overwrite):
         settled = _require_same_settings if team.processes > 1 else lambda settings: None
         prepared = prepare(data, options, scratch=out, tell=print_note, settled=settled)
         settings, dataset, head = prepared.settings, prepared.dataset, prepared.head
@@ -145,7 +147,7 @@ def _train(
             core = prepared.new_core()
             core.set_weights(weights)
         evaluation = evaluate(core, head, dataset, batch_size=settings.batch_size)
-    return _write(core, out, _Parts(options, settings, dataset, head, state, evaluation))
+        return _write(core, out, _Parts(options, settings, dataset, head, state, evaluation))
 
 
 def _fit_watched(

@@ -179,7 +179,7 @@ def test_divergence_keeps_what_was_good_and_goes_on_at_another_rate(dataset, tmp
     state = fit(new_core(), dataset.train, dataset.val, second)
     assert state.epochs == 4
     # A training that did not diverge goes on as it was begun.
-    with pytest.raises(ResumeError, match="stages was"):
+    with pytest.raises(ResumeError, match=r"learning rate was 0\.0001, is now 1e\+30"):
         fit(new_core(), dataset.train, dataset.val, replace(first, resume=True))
 
 
@@ -270,7 +270,7 @@ def test_validation_is_plain_cross_entropy():
     figures = cross_entropy(np.array([0, 0]), probabilities)
     assert figures["val_loss"] == pytest.approx((np.log(4) + np.log(1e7)) / 2)
     assert figures["val_accuracy"] == 0
-    with pytest.raises(DivergedError, match="nan"):
+    with pytest.raises(DivergedError, match="answer to the val pictures was no number"):
         cross_entropy(np.array([0, 0]), probabilities * np.nan)
 
 

@@ -31,6 +31,21 @@ def test_tensorboard_reads_what_was_logged(tmp_path):
     assert {"loss/train", "accuracy/train", "learning_rate"} <= set(events.Tags()["scalars"])
 
 
+def test_tensorboard_forgets_what_a_killed_training_told_twice(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    state = FitState()
+    with monitors(tmp_path, None, name="pets", settings={}) as (log,):
+        for epoch in (1, 2, 3):
+            log.note(noted(state, epoch))
+    resumed = noted(FitState(), 1)
+    with monitors(tmp_path, None, name="pets", settings={}) as (log,):
+        for epoch in (2, 3, 4):
+            log.note(noted(resumed, epoch))
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [e.step for e in events.Scalars("loss/val")] == [1, 2, 3, 4]
+
+
 class TrackingServer:
     """What MLflow's client asks of a tracking server, answered on loopback."""
 

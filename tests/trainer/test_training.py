@@ -19,6 +19,7 @@ from edge_runtime.images import decode_image
 from trainer import TrainingRecord, TrainOptions, read_record, train
 from trainer.errors import MissingPackageError, OptionError, ResumeError, RunExistsError
 from trainer.evaluation import measure
+from trainer.own_folder import own_folder
 
 REPOSITORY = Path(__file__).parents[2]
 QUICK = TrainOptions(side=24, epochs=1, batch_size=8)
@@ -132,6 +133,20 @@ def test_overwrite_replaces(two_colours, tmp_path):
     assert second.record.preprocess.width == 26
     assert second.record.model.sha256 != first.record.model.sha256
     assert sha256_file(second.model) == second.record.model.sha256
+
+
+def test_two_trainings_do_not_share_a_folder(two_colours, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    left = out / ".checkpoint.abc.part.npz"  # of one that was killed
+    left.write_bytes(b"half")
+    with own_folder(out):
+        assert not left.exists()
+        with pytest.raises(RunExistsError, match="another training writes there"):
+            train(two_colours, out, TrainOptions(epochs=1, architecture="resnet8", side=16))
+    with own_folder(tmp_path / "runs" / "new"):
+        pass
+    assert not (tmp_path / "runs").exists()  # it stayed empty
 
 
 def test_damaged_record_is_one_line(tmp_path):

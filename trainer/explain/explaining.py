@@ -18,6 +18,7 @@ from edge_runtime.errors import ImageError, SourceError, did_you_mean
 from edge_runtime.files import write_bytes, write_text
 from edge_runtime.images import decode_image
 from edge_runtime.loop.results import Answer, Result
+from edge_runtime.manifest import MANIFEST_NAME
 from edge_runtime.page import render_page, thumbnail_data_uri
 from edge_runtime.progress import progress_bar
 from edge_runtime.sinks.video import VideoSink
@@ -105,10 +106,12 @@ def explain(run: Path, spec: str | Path, out: Path, options: ExplainOptions) -> 
     """Explain a run's answers.
 
     Raises:
-        OptionError: for a label that the model does not know.
+        OptionError: for a label that the model does not know, or a bundle in place of a run.
         SourceError: when nothing can be read.
         ResumeError: when the run is damaged.
     """
+    if (run / MANIFEST_NAME).is_file():
+        raise OptionError(f"{run}: is a bundle; explain takes the run that it was made of.")
     record = read_record(run)
     wanted = None if options.label is None else _index(options.label, record.labels)
     if not _CAMERA_OR_ADDRESS.match(str(spec)) and not Path(spec).exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import unicodedata
@@ -158,6 +159,19 @@ def test_names_that_hide_pictures(photos):
     assert "is a JPEG" in dict(found["not-named-as-picture"].files)["train/cat/00.jfif"]
     assert dict(found["wrong-extension"].files) == {"train/cat/01.png": "is a JPEG"}
     assert [path for path, _ in found["other-file"].files] == ["train/cat/notes.txt"]
+
+
+def test_what_is_no_file_is_not_waited_for(photos):
+    os.mkfifo(photos / "train" / "cat" / "pipe.jpg")
+    found = by_kind(check(str(photos)))
+    assert "no regular file" in dict(found["other-file"].files)["train/cat/pipe.jpg"]
+
+
+def test_a_list_that_names_a_file_twice_does_not_ask_for_another_name(photos):
+    lines = [f"{p.relative_to(photos)},{p.parent.name}" for p in sorted(photos.rglob("*.jpg"))]
+    (photos / "list.csv").write_text("\n".join(["path,label", *lines, lines[0]]) + "\n")
+    found = by_kind(check(str(photos / "list.csv")))
+    assert found["listed-again"].severity == "note" and "not-named-as-picture" not in found
 
 
 def test_extreme_sizes_and_shapes(photos):

@@ -61,13 +61,15 @@ def test_pictures_and_a_video(trained, tmp_path: Path):
     ("arguments", "said"),
     [
         pytest.param(["{run}/nowhere", "{run}"], "cannot be read as a training record", id="run"),
+        pytest.param(["{bundle}", "{run}"], "is a bundle; explain takes the run", id="bundle"),
         pytest.param(["{run}", "{run}/none.jpg"], "no such file", id="missing"),
         pytest.param(["{run}", "{run}/model.keras"], "not a video", id="no-picture"),
         pytest.param(["{run}", "{data}", "--label", "bleu"], "Did you mean 'blue'", id="label"),
     ],
 )
 def test_bad_input_is_one_clear_line(trained, tmp_path: Path, arguments: list[str], said: str):
-    places = {"run": trained.folder, "data": trained.record.data.root}
+    places = {"run": trained.folder, "data": trained.record.data.root, "bundle": tmp_path}
+    (tmp_path / "bundle.json").write_text("{}")
     with pytest.raises(EdgeproofError, match=re.escape(said)):
         explain(*(a.format(**places) for a in arguments), "--out", tmp_path / "out")
 

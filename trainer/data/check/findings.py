@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from edge_runtime.image_header import read_header
+from edge_runtime.images import IMAGE_SUFFIXES
 from trainer.data.check.copies import Copies, Group
 from trainer.data.check.facts import Facts
 from trainer.folders import PictureFolder
@@ -105,7 +106,8 @@ def _names(material: Material) -> Iterator[Finding]:
         yield _of_files("wrong-extension", "note", text, wrong)
     hidden, others = [], []
     for skipped in material.folder.skipped:
-        kind = _kind_of(material.folder.root / skipped.path)
+        named = PurePosixPath(skipped.path).suffix.lower() in IMAGE_SUFFIXES
+        kind = None if named else _kind_of(material.folder.root / skipped.path)
         if kind:
             hidden.append((skipped.path, f"is a {kind}, but {skipped.why}"))
         else:
@@ -116,7 +118,10 @@ def _names(material: Material) -> Iterator[Finding]:
     missing = [other for other in others if "missing" in other[1]]
     if missing:
         yield _of_files("missing", "problem", "listed, but not there", missing)
-    rest = [other for other in others if other not in missing]
+    again = [other for other in others if " already (line " in other[1]]
+    if again:
+        yield _of_files("listed-again", "note", "listed more than once; learnt from once", again)
+    rest = [other for other in others if other not in missing and other not in again]
     if rest:
         yield _of_files(
             "other-file",
@@ -127,6 +132,8 @@ def _names(material: Material) -> Iterator[Finding]:
 
 
 def _kind_of(file: Path) -> str | None:
+    if not file.is_file():  # a pipe would be waited for
+        return None
     try:
         with file.open("rb") as opened:
             header = read_header(opened.read(_HEAD_BYTES))
