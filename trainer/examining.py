@@ -13,6 +13,7 @@ from edge_runtime.files import sha256_file
 from edge_runtime.progress import status_line
 from trainer.data.kinds import look
 from trainer.errors import DataError, ResumeError
+from trainer.reasons import reason_of
 from trainer.record import RECORD_NAME, TrainingRecord, read_record
 
 if TYPE_CHECKING:
@@ -124,5 +125,5 @@ def load_run_model(run: Path, record: TrainingRecord) -> keras.Model:
         # Safe mode refuses layers that carry code.
         model: Any = keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as exc:  # Keras raises whatever it meets
-        raise ResumeError(f"{file}: does not load: {' '.join(str(exc).split())[:300]}") from exc
+        raise ResumeError(f"{file}: does not load: {reason_of(exc)}.") from exc
     return model

@@ -13,6 +13,7 @@ from edge_runtime.files import require_writable_folder, storage_errors
 from edge_runtime.text import printable
 from trainer.errors import MissingPackageError, MonitorError, OptionError
 from trainer.fit_state import FitState
+from trainer.reasons import reason_of
 
 
 class Monitor(Protocol):
@@ -166,8 +167,8 @@ def _mlflow_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except Exception as exc:  # requests', urllib3's and its own
-        text = " ".join(str(exc).replace(uri, without_password(uri)).split())
-        raise MonitorError(f"--mlflow {without_password(uri)}: {printable(text)[:200]}") from exc
+        why = reason_of(exc).replace(uri, without_password(uri))
+        raise MonitorError(f"--mlflow {without_password(uri)}: {why}") from exc
 
 
 def without_password(uri: str) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainer.errors import MissingPackageError, OptionError, TeamError
+from trainer.reasons import reason_of
 
 if TYPE_CHECKING:
     import keras
@@ -154,9 +155,10 @@ def _initialise(options: TeamOptions) -> None:
             with contextlib.suppress(ValueError):
                 jax.distributed.initialize()
     except Exception as exc:  # gRPC's and XLA's own
-        why = " ".join(str(exc).split())[:200]
         where = options.coordinator or "the cluster"
-        raise TeamError(f"--distributed: the processes of {where} did not meet: {why}") from exc
+        raise TeamError(
+            f"--distributed: the processes of {where} did not meet: {reason_of(exc)}"
+        ) from exc
 
 
 @contextlib.contextmanager
@@ -171,10 +173,9 @@ def while_all_live(team: Team) -> Iterator[None]:
         if team.processes == 1 or not _LOST.search(f"{type(exc).__name__}: {exc}"):
             raise
         atexit.register(_leave_at_once)  # before what JAX has registered
-        why = " ".join(str(exc).split())[:120]
         raise TeamError(
-            f"--distributed: another process is gone ({why}). Start all of them again with "
-            "--resume."
+            f"--distributed: another process is gone ({reason_of(exc, longest=120)}). Start all of "
+            "them again with --resume."
         ) from exc
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from edge_runtime.files import sha256_file
 from trainer.architectures import Architecture, ModelSpec
 from trainer.errors import OptionError, WeightsError
+from trainer.reasons import reason_of
 
 # A network that swallows what is sent would be waited for without end.
 _SILENCE_S = 15.0
@@ -86,7 +87,7 @@ def pretrained_values(
             warnings.simplefilter("ignore")
             bare.load_weights(spec.weights)
     except Exception as exc:  # Keras and h5py raise whatever they meet
-        raise WeightsError(f"{wrong}: {_short(exc)}.") from exc
+        raise WeightsError(f"{wrong}: {reason_of(exc)}.") from exc
     values = bare.get_weights()
     for value, variable in zip(values, bare.weights, strict=True):
         if not np.isfinite(value).all():
@@ -114,7 +115,7 @@ def _downloaded(
             bare = make(input_shape=(*spec.input_hw, 3), **{**settings, "weights": "imagenet"})
     except Exception as exc:  # urllib's, Keras' and h5py's own
         raise WeightsError(
-            f"ImageNet weights of {make.__name__} could not be had ({_short(exc)}); check the "
+            f"ImageNet weights of {make.__name__} could not be had ({reason_of(exc)}); check the "
             "network, or give --weights FILE or --weights none."
         ) from exc
     return bare.get_weights()
@@ -129,8 +130,3 @@ def _patience(seconds: float) -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-def _short(exc: Exception) -> str:
-    """The first sentence; Keras goes on to list every layer."""
-    return " ".join(str(exc).split()).split(". ")[0][:200].rstrip(".") or type(exc).__name__

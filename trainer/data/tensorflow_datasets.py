@@ -14,12 +14,12 @@ from typing import Any
 from edge_runtime.image_header import read_header
 from edge_runtime.progress import progress_bar, status_line
 from edge_runtime.quiet import python_output, quiet_native_stderr
-from edge_runtime.text import one_line
 from trainer.data.lists import look_at_list
 from trainer.data.places import DataOptions
 from trainer.data.sets import kept_set
 from trainer.errors import DataError, MissingPackageError
 from trainer.folders import OTHER_PART_NAMES, PARTS, PictureFolder
+from trainer.reasons import reason_of
 
 LIST_NAME = "labels.csv"
 
@@ -72,10 +72,9 @@ def _errors(source: str) -> Iterator[None]:
             raise  # of the disk; what downloads raise is an OSError too, without a number
         # Of an unknown name, the library's message goes on with all those that it knows.
         text = str(exc).split("Available datasets")[0].strip().rstrip(".")
-        why = one_line(text, 200) or type(exc).__name__
         raise DataError(
-            f"{source}: cannot be had: {why}. Without a network, name the folder that holds it "
-            "with --tfds-dir DIR."
+            f"{source}: cannot be had: {reason_of(exc, text)}. Without a network, "
+            "name the folder that holds it with --tfds-dir DIR."
         ) from exc
 
 
