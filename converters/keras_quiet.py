@@ -5,8 +5,10 @@ import os
 from converters.errors import ConversionError
 from edge_runtime.quiet import quiet_native_stderr
 
-# Read when TensorFlow's libraries load, so it must come first.
+# Both are read when TensorFlow's libraries load, so they must come first.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# oneDNN's kernels, as the trainer has them: the reference answers as it did in training.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # TensorFlow converts, whatever trained: a model's file is the same for all of Keras' backends.
 os.environ["KERAS_BACKEND"] = "tensorflow"
 

@@ -33,12 +33,13 @@ def look(source: str, options: DataOptions) -> PictureFolder:
     for name in LIST_NAMES:
         if (top / name).is_file():
             return look_at_list(top / name, top, origin=source)
+    # The archive's name says more to its user than that of a folder in a cache.
     try:
-        return replace(look_through(top), origin=source)
+        found = look_through(top)
     except DataError as exc:
-        # The archive's name says more to its user than that of a folder in a cache.
-        text = str(exc).replace(str(top), source)
-        raise DataError(text) from exc
+        raise DataError(str(exc).replace(str(top), source)) from exc
+    problems = tuple(problem.replace(str(top), source) for problem in found.problems)
+    return replace(found, problems=problems, origin=source)
 
 
 def _top(folder: Path) -> Path:

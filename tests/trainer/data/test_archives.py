@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import multiprocessing
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -223,6 +224,14 @@ def test_an_archive_without_classes_is_called_by_its_name(tmp_path, options):
 def _look_in_a_process(archive: str, options: DataOptions, start, found) -> None:
     start.wait()
     found.put(str(look(archive, options).root))
+
+
+def test_problems_of_an_archive_are_told_by_its_name(two_colours, tmp_path, options):
+    (two_colours / "RED").mkdir()
+    shutil.copy(next((two_colours / "red").iterdir()), two_colours / "RED" / "0.png")
+    archive = pack(two_colours, tmp_path / "p.zip", inside=".")
+    with pytest.raises(DataError, match=r"^\S*/p\.zip: the classes .* differ only by letter case"):
+        look(str(archive), options).require()
 
 
 def test_two_at_once_unpack_it_once(two_colours, tmp_path, options):
