@@ -28,26 +28,27 @@ def own_folder(out: Path) -> Iterator[None]:
         StorageError: when it cannot be made.
     """
     missing = [p for p in [out, *out.parents] if not p.exists()]
-    with storage_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    try:
-        with _locked(out):
-            name = Path(CHECKPOINT_NAME)
-            for left in out.glob(f".{name.stem}.*.part{name.suffix}"):
-                left.unlink(missing_ok=True)
+    with _locked(out):
+        name = Path(CHECKPOINT_NAME)
+        for left in out.glob(f".{name.stem}.*.part{name.suffix}"):
+            left.unlink(missing_ok=True)
+        try:
             yield
-    finally:
-        with contextlib.suppress(OSError):  # there is a run in it
-            for made in missing:
-                made.rmdir()
+        finally:
+            # Only who holds it takes it away: whom it refuses may have found it missing as well.
+            with contextlib.suppress(OSError):  # there is a run in it
+                for made in missing:
+                    made.rmdir()
 
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY) if fcntl else -1
     if fcntl is None:
         yield
         return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -61,7 +61,9 @@ def _scaling(graph: TfliteGraph, channels: int) -> Iterator[tuple[Any, np.ndarra
         if graph.code(operator) not in _SCALING or value != operator.inputs[0]:
             return
         numbers = graph.constant(int(operator.inputs[1]))
-        if numbers is None or numbers.size not in (1, channels) or graph.is_clipped(operator):
+        if numbers is None or graph.is_clipped(operator):
             return
+        if numbers.size != 1 and (numbers.size, numbers.shape[-1]) != (channels, channels):
+            return  # of rows or columns
         yield operator, numbers.astype(np.float64).ravel()
         value = int(operator.outputs[0])

@@ -135,7 +135,7 @@ def test_overwrite_replaces(two_colours, tmp_path):
     assert sha256_file(second.model) == second.record.model.sha256
 
 
-def test_two_trainings_do_not_share_a_folder(two_colours, tmp_path):
+def test_two_trainings_do_not_share_a_folder(two_colours, tmp_path, monkeypatch):
     out = tmp_path / "run"
     out.mkdir()
     left = out / ".checkpoint.abc.part.npz"  # of one that was killed
@@ -145,7 +145,13 @@ def test_two_trainings_do_not_share_a_folder(two_colours, tmp_path):
         with pytest.raises(RunExistsError, match="another training writes there"):
             train(two_colours, out, TrainOptions(epochs=1, architecture="resnet8", side=16))
     with own_folder(tmp_path / "runs" / "new"):
-        pass
+        # Two that began at once: whom it refuses had found it missing, too.
+        real = Path.exists
+        monkeypatch.setattr(Path, "exists", lambda p: p.name not in ("runs", "new") and real(p))
+        with pytest.raises(RunExistsError), own_folder(tmp_path / "runs" / "new"):
+            pass
+        monkeypatch.undo()
+        assert (tmp_path / "runs" / "new").is_dir()
     assert not (tmp_path / "runs").exists()  # it stayed empty
 
 

@@ -11,6 +11,7 @@ import numpy as np
 # Operators of keras.ops: what they make of a pixel, or of its place.
 _VALUES = {"Add", "Divide", "Multiply", "Negative", "Subtract", "TrueDivide"}
 _PLACES = {"Cast", "Concatenate", "Flip", "GetItem", "Reshape", "Stack", "Transpose"}
+_RANK = 4
 # Sides of a trial picture, for a model that takes any.
 _SIDE = 64
 
@@ -43,7 +44,7 @@ def spelled_scaling(model: Any, first: Any) -> SpelledScaling | None:
     """
     run = takewhile(is_spelled, dropwhile(lambda step: step is not first, model.operations))
     counting = [step for step in run if type(step).__name__ in _VALUES]
-    if not counting:
+    if not counting or not _takes_one_picture(model):
         return None
     black, white = _tried(model, counting[-1])
     scale, offset = ((white - black) / 255).ravel(), black.ravel()
@@ -53,12 +54,16 @@ def spelled_scaling(model: Any, first: Any) -> SpelledScaling | None:
     return SpelledScaling(" to ".join(ends), scale, offset)
 
 
+def _takes_one_picture(model: Any) -> bool:
+    return len(model.inputs) == 1 and len(model.inputs[0].shape) == _RANK
+
+
 def _tried(model: Any, last: Any) -> np.ndarray:
     """What becomes of a black and a white picture: one scaling is spelled in many ways."""
     from converters.keras_quiet import keras
 
-    scaling = keras.Model(model.inputs, last.output)
+    scaling = keras.Model(model.inputs[0], last.output)
     shape = [side or _SIDE for side in model.inputs[0].shape[1:]]
     dtype = keras.backend.standardize_dtype(model.inputs[0].dtype)
     pictures = np.stack([np.full(shape, level, dtype) for level in (0, 255)])
-    return np.asarray(scaling.predict(pictures, verbose=0), np.float64)
+    return np.asarray(scaling(pictures, training=False), np.float64)

@@ -88,6 +88,17 @@ def test_scaling_that_is_spelled_out_is_read(spelled: str, taken: float | None, 
     assert taken is None or "inside the model" in facts.pixels.origin
 
 
+@pytest.mark.parametrize("shapes", [[(8, 8, 3), (8, 8, 3)], [(16,)]])
+def test_sums_of_what_is_no_picture_are_no_scaling(shapes: list[tuple[int, ...]]):
+    from converters.keras_quiet import keras
+
+    inputs = [keras.Input(shape) for shape in shapes]
+    summed = sum(inputs[1:], inputs[0]) * 2.0
+    x = keras.layers.Dense(2)(keras.layers.Flatten()(summed))
+    facts = facts_of(Path("m.keras"), keras.Model(inputs, x))
+    assert facts.pixels is None and len(facts.inputs) == len(shapes)
+
+
 def test_means_of_bytes_in_a_normalization_are_of_pixels_to_255():
     from converters.keras_quiet import keras
 
